@@ -1,0 +1,2 @@
+//! Builds the web page; see web/.
+fn main() {}

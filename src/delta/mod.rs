@@ -1,0 +1,1 @@
+//! Delta kinds over tensors, and the views of them that a forward pass takes.

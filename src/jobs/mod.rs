@@ -1,0 +1,1 @@
+//! Durable jobs: queue, worker, progress, cancel, resume.

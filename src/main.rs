@@ -1,0 +1,3 @@
+//! The s3delta command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Pre-training of small backbones by span corruption.

@@ -1,0 +1,1 @@
+//! Structures, delta weights, adapters, tasks, jobs and transfers, durable.

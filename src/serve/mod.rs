@@ -1,0 +1,1 @@
+//! The engine that serves many adapters over one backbone.

@@ -1,0 +1,24 @@
+//! Plain data: positions of a backbone, delta modules, search spaces, budgets, selection and structures.
+//!
+//! This module never imports burn and does no IO: everything here follows from a backbone's [`Shape`] alone, so that
+//! T5-large's spaces can be counted without its weights.
+
+mod budget;
+mod document;
+mod error;
+mod kind;
+mod position;
+mod selection;
+mod shape;
+mod space;
+mod space_file;
+
+pub use budget::Budget;
+pub use document::{ModuleProbability, Origin, Provenance, STRUCTURE_FORMAT, Structure};
+pub use error::{Error, Result};
+pub use kind::{DeltaModule, Init, Kind, KindName, TensorSpec};
+pub use position::{PositionId, Positions, Site};
+pub use selection::{Selection, average, choose, chosen_probability, random};
+pub use shape::Shape;
+pub use space::{Space, SpaceSummary, Total};
+pub use space_file::{Rule, SpaceFile};

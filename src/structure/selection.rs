@@ -1,0 +1,163 @@
+//! From probabilities to a structure: which modules to keep under a budget (method.md section 5).
+
+use super::{Error, Result};
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+
+/// How modules are chosen under a budget.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Selection {
+    /// By falling p, skipping what does not fit: the reference implementation's way.
+    Greedy,
+    /// The set with the greatest Σp (0/1 knapsack): the paper's words.
+    #[default]
+    Exact,
+}
+
+/// Largest table of the exact choice, in cells of one bit (1 GiB).
+const MOST_CELLS: usize = 1 << 33;
+
+/// Which modules to keep: `p` and `sizes` per module, at most `budget` parameters in all.
+///
+/// Ties go to the earlier module. `Exact` costs `modules × budget / gcd(sizes)` steps.
+pub fn choose(selection: Selection, p: &[f64], sizes: &[usize], budget: usize) -> Result<Vec<bool>> {
+    if let Some(index) = p.iter().position(|p| p.is_nan()) {
+        return Err(Error::Document(format!("the probability of module {index} is not a number")));
+    }
+    match selection {
+        Selection::Greedy => Ok(greedy(p, sizes, budget)),
+        Selection::Exact => exact(p, sizes, budget),
+    }
+}
+
+/// Σp over the chosen modules.
+pub fn chosen_probability(p: &[f64], chosen: &[bool]) -> f64 {
+    p.iter().zip(chosen).filter(|(_, chosen)| **chosen).map(|(p, _)| p).sum()
+}
+
+/// A uniform draw among the modules that still fit, until none does.
+pub fn random(sizes: &[usize], budget: usize, rng: &mut impl Rng) -> Vec<bool> {
+    let mut chosen = vec![false; sizes.len()];
+    let mut left = budget;
+    loop {
+        let open: Vec<_> = (0..sizes.len()).filter(|i| !chosen[*i] && sizes[*i] <= left).collect();
+        if open.is_empty() {
+            return chosen;
+        }
+        let pick = open[rng.random_range(0..open.len())];
+        chosen[pick] = true;
+        left -= sizes[pick];
+    }
+}
+
+/// Element-wise mean of several p over the same space (a source task's seeds, or several tasks).
+pub fn average(of: &[Vec<f64>]) -> Vec<f64> {
+    let count = of.len().max(1) as f64;
+    let length = of.first().map_or(0, Vec::len);
+    (0..length).map(|i| of.iter().map(|p| p[i]).sum::<f64>() / count).collect()
+}
+
+fn greedy(p: &[f64], sizes: &[usize], budget: usize) -> Vec<bool> {
+    let mut order: Vec<_> = (0..p.len()).collect();
+    order.sort_by(|a, b| p[*b].total_cmp(&p[*a])); // stable: earlier first on a tie
+    let mut chosen = vec![false; p.len()];
+    let mut left = budget;
+    for index in order {
+        if sizes[index] <= left {
+            chosen[index] = true;
+            left -= sizes[index];
+        }
+    }
+    chosen
+}
+
+fn exact(p: &[f64], sizes: &[usize], budget: usize) -> Result<Vec<bool>> {
+    if sizes.iter().sum::<usize>() <= budget {
+        return Ok(vec![true; p.len()]);
+    }
+    let unit = sizes.iter().copied().fold(0, gcd).max(1);
+    let capacity = budget / unit;
+    let width = capacity + 1;
+    if p.len().saturating_mul(width) > MOST_CELLS {
+        return Err(Error::Budget(format!(
+            "the exact choice over {} modules and {capacity} units of {unit} parameters is too large: use greedy",
+            p.len()
+        )));
+    }
+    let mut best = vec![0.0f64; width];
+    let mut taken = vec![0u64; (p.len() * width).div_ceil(64)];
+    for (index, (p, size)) in p.iter().zip(sizes).enumerate() {
+        let weight = size / unit;
+        for room in (weight..width).rev() {
+            let with = best[room - weight] + p;
+            if with > best[room] {
+                best[room] = with;
+                let bit = index * width + room;
+                taken[bit / 64] |= 1 << (bit % 64);
+            }
+        }
+    }
+    let mut chosen = vec![false; p.len()];
+    let mut room = capacity;
+    for index in (0..p.len()).rev() {
+        let bit = index * width + room;
+        if taken[bit / 64] >> (bit % 64) & 1 == 1 {
+            chosen[index] = true;
+            room -= sizes[index] / unit;
+        }
+    }
+    Ok(chosen)
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const P: [f64; 5] = [0.180919, 0.046970, 0.497466, 0.118143, 0.318617];
+    const SIZES: [usize; 5] = [2048, 1024, 5120, 1024, 3168];
+
+    #[test]
+    fn the_references_test_vector() {
+        let greedy = choose(Selection::Greedy, &P, &SIZES, 4096).unwrap();
+        assert_eq!(greedy, [false, false, false, false, true]);
+        assert!((chosen_probability(&P, &greedy) - 0.318617).abs() < 1e-9);
+        let exact = choose(Selection::Exact, &P, &SIZES, 4096).unwrap();
+        assert_eq!(exact, [true, true, false, true, false]);
+        assert!((chosen_probability(&P, &exact) - 0.346032).abs() < 1e-9);
+    }
+
+    fn brute_force(p: &[f64], sizes: &[usize], budget: usize) -> f64 {
+        let pick = |set: usize| (0..p.len()).filter(move |i| set >> i & 1 == 1);
+        let fits = |set: &usize| pick(*set).map(|i| sizes[i]).sum::<usize>() <= budget;
+        (0..1usize << p.len()).filter(fits).map(|set| pick(set).map(|i| p[i]).sum::<f64>()).fold(0.0, f64::max)
+    }
+
+    proptest! {
+        #[test]
+        fn never_over_budget_and_exact_is_best(
+            modules in prop::collection::vec((0.0f64..1.0, 1usize..40), 1..11),
+            budget in 0usize..200,
+            seed in 0u64..1000,
+        ) {
+            let (p, sizes): (Vec<_>, Vec<_>) = modules.into_iter().unzip();
+            let used = |chosen: &[bool]| sizes.iter().zip(chosen).filter(|(_, c)| **c).map(|(s, _)| s).sum::<usize>();
+            let greedy = choose(Selection::Greedy, &p, &sizes, budget).unwrap();
+            let exact = choose(Selection::Exact, &p, &sizes, budget).unwrap();
+            use rand::SeedableRng;
+            let drawn = random(&sizes, budget, &mut rand_chacha::ChaCha8Rng::seed_from_u64(seed));
+            prop_assert!(used(&greedy) <= budget && used(&exact) <= budget && used(&drawn) <= budget);
+            prop_assert!(sizes.iter().zip(&drawn).all(|(s, c)| *c || used(&drawn) + s > budget));
+            let best = chosen_probability(&p, &exact);
+            prop_assert!(best >= chosen_probability(&p, &greedy) - 1e-12);
+            prop_assert!((best - brute_force(&p, &sizes, budget)).abs() < 1e-9);
+            let more = choose(Selection::Exact, &p, &sizes, budget + 7).unwrap();
+            prop_assert!(chosen_probability(&p, &more) >= best - 1e-12);
+        }
+    }
+}

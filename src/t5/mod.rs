@@ -1,0 +1,1 @@
+//! T5: configuration, weights, layers, caches and decoding.

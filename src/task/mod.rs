@@ -1,0 +1,1 @@
+//! Tasks: readers, templates, metrics, splits and the built-in suite.

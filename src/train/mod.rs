@@ -1,0 +1,1 @@
+//! Re-training of delta weights, and evaluation.
