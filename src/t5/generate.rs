@@ -37,7 +37,7 @@ pub fn generate_greedy(
     for step in 0..options.max_new_tokens {
         let logits = model.step(&latest, &mut cache, deltas);
         let vocab = logits.dims()[1];
-        let logits = logits.into_data().into_vec::<f32>().map_err(|error| Error::Input(error.to_string()))?;
+        let logits = logits.try_into_vec_as::<f32>().map_err(|error| Error::Input(error.to_string()))?;
         let mut running = false;
         for (row, logits) in logits.chunks(vocab).enumerate() {
             if rows[row].ids.last() == Some(&config.eos) {
@@ -59,7 +59,7 @@ pub fn generate_greedy(
 }
 
 /// The id of the greatest logit, the first on a tie, with its log-probability over all ids.
-pub fn best(logits: &[f32], banned: Option<u32>) -> (u32, f32) {
+pub(super) fn best(logits: &[f32], banned: Option<u32>) -> (u32, f32) {
     let mut id = 0;
     let mut greatest = f32::NEG_INFINITY;
     for (candidate, logit) in logits.iter().enumerate() {

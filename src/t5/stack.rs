@@ -72,7 +72,7 @@ impl Stack {
         let table = take()?.1;
         let bias = PositionBias { table, max_distance: config.max_distance, bidirectional: !decoder };
         let layers = if decoder { config.decoder_layers } else { config.encoder_layers };
-        let mut norm = |take: &mut dyn FnMut() -> Result<(ParameterSpec, Tensor<2>)>| -> Result<Norm> {
+        let norm = |take: &mut dyn FnMut() -> Result<(ParameterSpec, Tensor<2>)>| -> Result<Norm> {
             let (spec, weight) = take()?;
             let path = spec.parts[0].0.trim_end_matches(".weight");
             Ok(Norm { weight: weight.reshape([config.d_model]), position: id(path), epsilon: config.epsilon })
