@@ -25,6 +25,7 @@ pub use batch::TokenBatch;
 pub use cache::Cache;
 pub use config::{Activation, Config};
 pub use error::{Error, Result};
+pub(crate) use feed_forward::gelu_new;
 pub use generate::{Generated, GreedyOptions, generate_greedy};
 pub use hook::{Deltas, Frozen};
 pub use linear::LinearGroup;
