@@ -9,31 +9,33 @@ use std::{
 };
 
 /// Each module with those it may use, in order: a module may only name modules above it.
-const MAY_USE: &[(&str, &[&str])] = &[
-    ("structure", &[]),
-    ("registry", &["structure"]),
-    ("task", &["structure"]),
-    ("t5", &["structure"]),
-    ("delta", &["structure", "t5"]),
-    ("train", &["structure", "t5", "delta", "task"]),
-    ("search", &["structure", "t5", "delta", "task", "train"]),
-    ("serve", &["structure", "t5", "delta"]),
-    ("pretrain", &["structure", "t5", "delta", "task", "train"]),
-    ("jobs", &["structure", "registry", "t5", "delta", "task", "train", "search", "serve"]),
-    ("api", &["structure", "registry", "t5", "delta", "task", "train", "search", "serve", "jobs"]),
-    ("cli", &["structure", "registry", "t5", "delta", "task", "train", "search", "serve", "pretrain", "jobs", "api"]),
+const MAY_USE: &[(&str, &str)] = &[
+    ("config", ""),
+    ("structure", ""),
+    ("registry", "structure"),
+    ("task", "structure"),
+    ("t5", "structure"),
+    ("delta", "structure t5"),
+    ("train", "structure t5 delta task"),
+    ("search", "structure t5 delta task train"),
+    ("serve", "structure t5 delta"),
+    ("pretrain", "structure t5 delta task train"),
+    ("jobs", "structure registry t5 delta task train search serve"),
+    ("api", "config structure registry t5 delta task train search serve jobs"),
+    ("cli", "config structure registry t5 delta task train search serve pretrain jobs api"),
 ];
 
 /// Crates that belong to some modules alone; `main` stands for `main.rs`.
-const ONLY_IN: &[(&str, &[&str])] = &[
-    ("sled", &["registry"]),
-    ("burn", &["t5", "delta", "train", "search", "serve", "pretrain", "jobs", "cli"]),
-    ("axum", &["api", "cli"]),
-    ("anyhow", &["cli", "main"]),
+const ONLY_IN: &[(&str, &str)] = &[
+    ("sled", "registry"),
+    ("burn", "t5 delta train search serve pretrain jobs cli"),
+    ("axum", "api cli"),
+    ("anyhow", "cli main"),
 ];
 
-fn allowed(module: &str) -> Option<&'static [&'static str]> {
-    MAY_USE.iter().find(|(name, _)| *name == module).map(|(_, uses)| *uses)
+/// The modules that `module` may use; none if it is not in the table.
+fn allowed(module: &str) -> Option<Vec<&'static str>> {
+    MAY_USE.iter().find(|(name, _)| *name == module).map(|(_, uses)| uses.split_whitespace().collect())
 }
 
 /// The source without comments.
@@ -114,8 +116,8 @@ fn faults(module: &str, depth: usize, source: &str) -> Vec<String> {
     }
     for (package, modules) in ONLY_IN {
         let named = !behind(&code, package, "::").is_empty() || code.contains(&format!("use {package};"));
-        if named && !modules.contains(&module) {
-            faults.push(format!("`{module}` must not name the crate `{package}`: only {} may", modules.join(", ")));
+        if named && !modules.split(' ').any(|name| name == module) {
+            faults.push(format!("`{module}` must not name the crate `{package}`: only {modules} may"));
         }
     }
     faults
@@ -159,8 +161,8 @@ fn the_source_keeps_to_the_table() {
 #[test]
 fn the_table_runs_one_way() {
     for (at, (module, may)) in MAY_USE.iter().enumerate() {
-        for name in *may {
-            let above = MAY_USE[..at].iter().any(|(other, _)| other == name);
+        for name in may.split_whitespace() {
+            let above = MAY_USE[..at].iter().any(|(other, _)| *other == name);
             assert!(above, "`{module}` may use `{name}`, which does not stand above it");
         }
     }
@@ -192,5 +194,5 @@ fn the_reader_sees_what_it_should() {
     check("registry", 2, "use sled::Db; fn unburn() {}", &[]);
     check("serve", 1, "use anyhow::Result;", &["crate `anyhow`"]);
     check("main", 1, "use anyhow::Result; use s3delta::cli;", &[]);
-    check("config", 1, "", &["not in the table"]);
+    check("sparsity", 1, "", &["not in the table"]);
 }
