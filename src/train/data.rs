@@ -46,11 +46,7 @@ impl EncodedTask {
             )));
         }
         let encode = |row: &Row| -> Result<Example> {
-            let mut source = tokenizer.encode(&task.source_text(row))?;
-            if source.len() > max_source_tokens {
-                source.truncate(max_source_tokens - 1);
-                source.push(backbone.config.eos);
-            }
+            let source = tokenizer.encode_truncated(&task.source_text(row), max_source_tokens)?;
             Ok(Example { source, answer: task.definition.target_index(row) })
         };
         let split = |split: Split| task.split(split).iter().map(encode).collect::<Result<Vec<_>>>();
