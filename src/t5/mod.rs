@@ -19,6 +19,7 @@ mod norm;
 mod position_bias;
 mod source;
 mod stack;
+mod tokenizer;
 mod weights_file;
 
 pub use backbone::Backbone;
@@ -33,4 +34,5 @@ pub use hook::{Deltas, Frozen};
 pub use linear::LinearGroup;
 pub use model::{Encoded, T5};
 pub use source::{ParameterSource, ParameterSpec, parameter_specs};
+pub use tokenizer::{TextStream, Tokenizer};
 pub use weights_file::WeightsFile;
