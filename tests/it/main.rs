@@ -1,3 +1,3 @@
 //! Integration tests: one binary.
 
-mod dependencies;
+mod registry;
