@@ -1,8 +1,9 @@
 //! Integration tests: one binary.
 
-mod task;
-mod search;
 mod dependencies;
+mod registry;
+mod search;
+mod task;
 mod tokenizer;
 
 use std::path::{Path, PathBuf};
