@@ -1,8 +1,12 @@
 //! Integration tests: one binary.
 
-mod task;
-mod search;
+mod backbone;
+mod delta_parity;
 mod dependencies;
+mod parity;
+mod reference;
+mod search;
+mod task;
 mod tokenizer;
 
 use std::path::{Path, PathBuf};
