@@ -1,6 +1,10 @@
 //! Integration tests: one binary.
 
+mod backbone;
+mod delta_parity;
 mod dependencies;
+mod parity;
+mod reference;
 mod registry;
 mod search;
 mod task;
