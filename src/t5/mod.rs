@@ -26,6 +26,7 @@ pub use cache::Cache;
 pub use config::{Activation, Config};
 pub use error::{Error, Result};
 pub(crate) use feed_forward::gelu_new;
+pub(crate) use generate::best;
 pub use generate::{Generated, GreedyOptions, generate_greedy};
 pub use hook::{Deltas, Frozen};
 pub use linear::LinearGroup;
