@@ -98,7 +98,7 @@ impl EngineThread {
     }
 
     /// Serves until told to stop and nothing is left to answer.
-    fn run(mut self, waits: &tokio::runtime::Runtime) {
+    pub(super) fn run(mut self, waits: &tokio::runtime::Runtime) {
         while !self.is_done() {
             if !self.turn() && !self.is_done() {
                 waits.block_on(self.wait());
@@ -326,6 +326,11 @@ impl EngineThread {
         while self.turn() || !self.waiting.is_empty() {
             self.load_all();
         }
+    }
+
+    /// Puts an adapter into memory that no file could hold.
+    pub(super) fn plant(&mut self, generation: &str, single: Arc<Single>) {
+        self.resident.insert(generation.into(), single, 0);
     }
 
     /// Rows being decoded.

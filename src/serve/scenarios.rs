@@ -2,8 +2,10 @@
 
 use super::testing::*;
 use super::{Adapter, Error, Event, Settings};
-use crate::delta::Single;
+use crate::delta::{Layout, Single};
+use crate::structure::{DeltaModule, Kind, Positions, Shape, Structure};
 use crate::t5::Backbone;
+use burn::tensor::Device;
 use std::sync::Arc;
 use tokio::sync::mpsc::Receiver;
 
@@ -158,10 +160,10 @@ fn what_cannot_be_served_fails_alone() {
     let zoo = Zoo::new();
     let (engine, mut thread) = engine(&zoo.backbone, Settings::default(), zoo.files.reader());
     let structure = &zoo.rows[0].adapter.as_ref().unwrap().structure;
-    let other_shape = crate::structure::Shape { d_ff: 99, ..zoo.backbone.shape().clone() };
+    let other_shape = Shape { d_ff: 99, ..zoo.backbone.shape().clone() };
     let modules = structure.modules.clone();
     let provenance = structure.provenance[0].clone();
-    let foreign = Arc::new(crate::structure::Structure::new(&other_shape, modules, provenance).unwrap());
+    let foreign = Arc::new(Structure::new(&other_shape, modules, provenance).unwrap());
     let missing = Arc::new(Adapter { generation: "missing".into(), structure: structure.clone(), weights: "x".into() });
     let corrupt = zoo.files.raw("corrupt", structure, vec![7; 100]);
     let mut cut = zoo.files.bytes("generation-0");
@@ -217,5 +219,138 @@ fn an_adapter_that_could_not_be_read_is_read_again_when_asked_again() {
         thread.serve_all();
         assert_eq!(matches!(events(&mut receiver).last(), Some(Event::Finished { .. })), wanted);
         zoo.files.raw("generation-1", &adapter.structure, bytes.clone());
+    }
+}
+
+#[test]
+fn an_adapter_that_is_being_read_holds_up_nobody() {
+    let zoo = Zoo::new();
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let read = zoo.files.reader();
+    let gated = Box::new(move |path: &std::path::Path| {
+        gate.recv().map_err(|_| std::io::Error::from(std::io::ErrorKind::Other))?;
+        read(path)
+    });
+    let (engine, mut thread) = engine(&zoo.backbone, Settings::default(), gated);
+    let ids = source(6, 1);
+    let mut waits = engine.generate(generate(zoo.rows[0].adapter.as_ref(), &ids, 3)).unwrap();
+    let mut same_one = engine.generate(generate(zoo.rows[0].adapter.as_ref(), &ids, 3)).unwrap();
+    let mut goes_on = engine.generate(generate(None, &ids, 3)).unwrap();
+    while thread.turn() {}
+    assert!(matches!(events(&mut goes_on).last(), Some(Event::Finished { .. })));
+    assert!(events(&mut waits).is_empty());
+    open.send(()).unwrap();
+    thread.serve_all();
+    assert_eq!(events(&mut waits), events(&mut same_one));
+    assert_eq!(zoo.files.read.lock().unwrap().len(), 1, "two that wait for one adapter read it once");
+}
+
+#[test]
+fn adapters_in_use_stay_and_others_leave_for_room() {
+    let zoo = Zoo::new();
+    let settings = Settings { adapter_bytes: 1, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let ask =
+        |row: usize, most| engine.generate(generate(zoo.rows[row].adapter.as_ref(), &source(5, 2), most)).unwrap();
+    let reads = || zoo.files.read.lock().unwrap().len();
+    let mut long = ask(0, 100);
+    thread.turn();
+    thread.load_all();
+    thread.turn();
+    assert_eq!((thread.running(), reads()), (1, 1));
+    let mut short = [ask(0, 1), ask(1, 1)];
+    thread.turn();
+    thread.load_all();
+    thread.turn();
+    assert_eq!((thread.running(), reads()), (1, 2), "the one in use was not read again");
+    assert!(short.iter_mut().all(|events| events.try_recv().is_ok()));
+    thread.serve_all();
+    let mut again = ask(0, 100);
+    thread.serve_all();
+    assert_eq!(reads(), 3, "no request used it, so it had left");
+    assert_eq!(events(&mut long), events(&mut again));
+}
+
+#[test]
+fn requests_are_served_in_the_order_they_came() {
+    let zoo = Zoo::new();
+    let settings = Settings { max_batch_rows: 1, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let mut receivers: Vec<_> =
+        (0..6).map(|n| engine.generate(generate(None, &source(3, n), 1 + n as usize)).unwrap()).collect();
+    let mut ended = Vec::new();
+    while thread.turn() {
+        for (n, receiver) in receivers.iter_mut().enumerate() {
+            if matches!(events(receiver).last(), Some(Event::Finished { .. })) {
+                ended.push(n);
+            }
+        }
+    }
+    assert_eq!(ended, [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_panic_fails_its_batch_and_the_engine_goes_on() {
+    let zoo = Zoo::new();
+    let (engine, mut thread) = engine(&zoo.backbone, Settings::default(), zoo.files.reader());
+    let ids = source(6, 1);
+    for position in ["encoder.block.0.layer.0.SelfAttention.q", "decoder.block.0.layer.0.SelfAttention.q"] {
+        // a bias of another width, as no checked file can hold it
+        let wide = Shape { num_heads: 5, ..zoo.backbone.shape().clone() };
+        let wide = Positions::new(&wide);
+        let modules = [DeltaModule::new(position, Kind::Bitfit)];
+        let layout = Layout::new(&wide, &modules).unwrap();
+        let broken = Single::new(&layout, &[1.0; 20], wide.len(), &Device::flex());
+        thread.plant(position, Arc::new(broken));
+        let structure = zoo.rows[0].adapter.as_ref().unwrap().structure.clone();
+        let broken = Arc::new(Adapter { generation: position.into(), structure, weights: "none".into() });
+
+        let mut earlier = engine.generate(generate(None, &ids, 9)).unwrap();
+        thread.turn();
+        let mut hit = engine.generate(generate(Some(&broken), &ids, 9)).unwrap();
+        let mut score = engine.score(scoring(Some(&broken), &ids, &[vec![3, 1]])).unwrap();
+        thread.serve_all();
+        for error in [score.try_recv().unwrap().unwrap_err(), failure(&mut hit)] {
+            assert!(error.to_string().contains("the engine panicked"), "{error}");
+        }
+        if position.starts_with("encoder") {
+            let parted = same(&events(&mut earlier), &zoo.alone(6, &ids, 9), zoo.backbone.config.eos);
+            assert!(!parted, "rows that only decode are untouched by an encoder pass that panics");
+        }
+        let mut after = engine.generate(generate(zoo.rows[1].adapter.as_ref(), &ids, 9)).unwrap();
+        thread.serve_all();
+        same(&events(&mut after), &zoo.alone(1, &ids, 9), zoo.backbone.config.eos);
+    }
+}
+
+fn failure(receiver: &mut Receiver<Event>) -> Error {
+    match events(receiver).pop() {
+        Some(Event::Failed(error)) => error,
+        other => panic!("{other:?} instead of a failure"),
+    }
+}
+
+#[test]
+fn the_thread_answers_what_is_queued_and_ends() {
+    let zoo = Zoo::new();
+    let [waits, runtime] = [0; 2].map(|_| tokio::runtime::Builder::new_current_thread().build().unwrap());
+    for by_shutdown in [true, false] {
+        let (engine, thread) = engine(&zoo.backbone, Settings::default(), zoo.files.reader());
+        let ask = |row: &Animal| engine.generate(generate(row.adapter.as_ref(), &source(5, 1), 4));
+        let mut receivers: Vec<_> = zoo.rows.iter().map(|row| ask(row).unwrap()).collect();
+        if by_shutdown {
+            std::thread::scope(|scope| {
+                let shutdown = scope.spawn(|| runtime.block_on(engine.shutdown()));
+                thread.run(&waits);
+                shutdown.join().unwrap();
+            });
+            assert_eq!(ask(&zoo.rows[6]).unwrap_err(), Error::Stopped);
+        } else {
+            drop(engine);
+            thread.run(&waits);
+        }
+        for receiver in &mut receivers {
+            assert!(matches!(events(receiver).last(), Some(Event::Finished { .. })));
+        }
     }
 }
