@@ -1,1 +1,34 @@
 //! T5: configuration, weights, layers, caches and decoding.
+//!
+//! One forward serves every use: what deltas do is said by the [`Deltas`] hook, whose implementations live in `delta`.
+//! This module names no delta kind.
+
+mod attention;
+mod backbone;
+mod batch;
+mod cache;
+mod config;
+mod error;
+mod feed_forward;
+mod generate;
+mod hook;
+mod linear;
+mod model;
+mod norm;
+mod position_bias;
+mod source;
+mod stack;
+mod weights_file;
+
+pub use backbone::Backbone;
+pub use batch::TokenBatch;
+pub use cache::Cache;
+pub use config::{Activation, Config};
+pub use error::{Error, Result};
+pub(crate) use feed_forward::gelu_new;
+pub use generate::{Generated, GreedyOptions, generate_greedy};
+pub use hook::{Deltas, Frozen};
+pub use linear::LinearGroup;
+pub use model::{Encoded, T5};
+pub use source::{ParameterSource, ParameterSpec, parameter_specs};
+pub use weights_file::WeightsFile;

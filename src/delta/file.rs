@@ -1,0 +1,113 @@
+//! Delta weights as a safetensors file whose metadata says what they are for.
+
+use super::Layout;
+use crate::structure::{Positions, Structure};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Trained values of one structure, flat in its [`Layout`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeltaWeights {
+    /// The values.
+    pub values: Vec<f32>,
+    /// What they are for.
+    pub metadata: Metadata,
+}
+
+/// What a delta-weights file says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Digest of the structure.
+    pub structure: String,
+    /// Digest of the backbone's weights.
+    pub backbone: String,
+    /// Task that they were trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// Score, as text, such as `accuracy 0.91 on test`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<String>,
+}
+
+/// A delta-weights file that does not hold what its structure needs; every offender is listed.
+#[derive(Debug, thiserror::Error)]
+#[error("the delta weights do not fit the structure: {0}")]
+pub struct Error(String);
+
+impl DeltaWeights {
+    /// The bytes of a safetensors file, tensors in F32 under `<position>.<kind>.<tensor>`.
+    pub fn to_bytes(&self, positions: &Positions, structure: &Structure) -> Result<Vec<u8>, Error> {
+        let layout = Layout::new(positions, &structure.modules).map_err(|error| Error(error.to_string()))?;
+        let wrong = |error: safetensors::SafeTensorError| Error(error.to_string());
+        let bytes: Vec<u8> = self.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let views = layout
+            .tensors()
+            .map(|(name, shape, range)| {
+                let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes[range.start * 4..range.end * 4]);
+                view.map(|view| (name, view)).map_err(wrong)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut metadata = HashMap::from([
+            ("format".to_string(), "s3delta.weights/1".to_string()),
+            ("structure_digest".into(), self.metadata.structure.clone()),
+            ("backbone_digest".into(), self.metadata.backbone.clone()),
+        ]);
+        metadata.extend(self.metadata.task.clone().map(|task| ("task".into(), task)));
+        metadata.extend(self.metadata.score.clone().map(|score| ("score".into(), score)));
+        safetensors::serialize(views, Some(metadata)).map_err(wrong)
+    }
+
+    /// Reads a file strictly: every tensor of the structure, of its shape, finite, and nothing else.
+    pub fn from_bytes(bytes: &[u8], positions: &Positions, structure: &Structure) -> Result<Self, Error> {
+        let layout = Layout::new(positions, &structure.modules).map_err(|error| Error(error.to_string()))?;
+        let wrong = |error: safetensors::SafeTensorError| Error(format!("not a valid safetensors file: {error}"));
+        let file = SafeTensors::deserialize(bytes).map_err(wrong)?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(wrong)?;
+        let mut values = vec![0.0; layout.len()];
+        let mut offenders = Vec::new();
+        let mut wanted = BTreeSet::new();
+        for (name, shape, range) in layout.tensors() {
+            match file.tensor(&name) {
+                Err(_) => offenders.push(format!("`{name}` is missing")),
+                Ok(view) if view.shape() != shape => {
+                    offenders.push(format!("`{name}` has shape {:?}, not {shape:?}", view.shape()));
+                }
+                Ok(view) => match read(&view, &mut values[range]) {
+                    Ok(()) => {}
+                    Err(what) => offenders.push(format!("`{name}` {what}")),
+                },
+            }
+            wanted.insert(name);
+        }
+        let extra = file.names().into_iter().filter(|name| !wanted.contains(*name));
+        offenders.extend(extra.map(|name| format!("`{name}` belongs to no module")));
+        if !offenders.is_empty() {
+            return Err(Error(offenders.join("; ")));
+        }
+        let given: BTreeMap<_, _> = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        let field = |name: &str| given.get(name).cloned();
+        let metadata = Metadata {
+            structure: structure.id.clone(),
+            backbone: field("backbone_digest").unwrap_or_default(),
+            task: field("task"),
+            score: field("score"),
+        };
+        Ok(Self { values, metadata })
+    }
+}
+
+fn read(view: &TensorView<'_>, into: &mut [f32]) -> Result<(), String> {
+    let data = view.data();
+    let pairs = || data.chunks_exact(2).map(|b| [b[0], b[1]]);
+    match view.dtype() {
+        Dtype::F32 => into
+            .iter_mut()
+            .zip(data.chunks_exact(4))
+            .for_each(|(value, b)| *value = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+        Dtype::F16 => into.iter_mut().zip(pairs()).for_each(|(v, b)| *v = half::f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => into.iter_mut().zip(pairs()).for_each(|(v, b)| *v = half::bf16::from_le_bytes(b).to_f32()),
+        other => return Err(format!("is {other:?}: store F32, F16 or BF16")),
+    }
+    if into.iter().all(|value| value.is_finite()) { Ok(()) } else { Err("holds a value that is not finite".into()) }
+}

@@ -1,0 +1,55 @@
+//! A backbone: an opened T5 with its configuration, positions and identity.
+
+use super::{Config, Error, Result, T5, WeightsFile};
+use crate::structure::{Positions, Shape};
+use burn::tensor::Device;
+use std::path::Path;
+
+/// A frozen T5, shared by serving, search and training; never copied.
+#[derive(Debug)]
+pub struct Backbone {
+    /// How it was named when it was opened: a directory, or `builtin:…`.
+    pub name: String,
+    /// Its configuration.
+    pub config: Config,
+    /// Its positions.
+    pub positions: Positions,
+    /// The model.
+    pub model: T5,
+    /// Digest of the weights (see [`WeightsFile::digest`]), to which delta weights bind.
+    pub digest: String,
+    /// Parameters, tied copies once.
+    pub parameters: usize,
+    /// Whether the output layer is the embedding.
+    pub tied: bool,
+}
+
+impl Backbone {
+    /// Opens a Hugging Face directory.
+    pub fn open(dir: &Path, device: &Device) -> Result<Self> {
+        let config = Self::read_config(dir)?;
+        let weights = WeightsFile::open(dir, device)?;
+        Self::build(dir.display().to_string(), config, weights, device)
+    }
+
+    /// Reads the configuration alone, without weights.
+    pub fn read_config(dir: &Path) -> Result<Config> {
+        let path = dir.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        Config::parse(&text, &path)
+    }
+
+    /// Builds a backbone from a configuration and its weights.
+    pub fn build(name: String, config: Config, mut weights: WeightsFile, device: &Device) -> Result<Self> {
+        let positions = Positions::new(&config.shape());
+        let (tied, parameters, digest) = (weights.tied(), weights.parameters()?, weights.digest()?);
+        let model = T5::build(&config, &positions, tied, &mut weights, device)?;
+        weights.check_all_taken()?;
+        Ok(Self { name, config, positions, model, digest, parameters, tied })
+    }
+
+    /// What structures bind to.
+    pub fn shape(&self) -> &Shape {
+        self.positions.shape()
+    }
+}

@@ -1,0 +1,75 @@
+//! Rows of token ids, padded on the right.
+
+use super::{Error, Result};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// A padded batch of token ids with the length of each row.
+#[derive(Debug, Clone)]
+pub struct TokenBatch {
+    ids: Vec<i32>,
+    lengths: Vec<usize>,
+    width: usize,
+}
+
+/// Added to the score of what may not be attended to; far below any score, yet finite.
+pub(super) const MASKED: f32 = -1e9;
+
+impl TokenBatch {
+    /// Pads `rows` on the right with `pad`.
+    ///
+    /// # Errors
+    /// If there is no row, a row is empty, or an id is not below `vocab`.
+    pub fn new<R: AsRef<[u32]>>(rows: &[R], pad: u32, vocab: usize) -> Result<Self> {
+        let width = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+        let mut ids = Vec::with_capacity(rows.len() * width);
+        for (number, row) in rows.iter().map(AsRef::as_ref).enumerate() {
+            if row.is_empty() {
+                return Err(Error::Input(format!("row {number} has no token: give at least one id")));
+            }
+            if let Some(id) = row.iter().find(|id| **id as usize >= vocab) {
+                return Err(Error::Input(format!(
+                    "row {number} holds id {id}, which is not below the vocabulary's {vocab}"
+                )));
+            }
+            ids.extend(row.iter().map(|id| *id as i32));
+            ids.extend(std::iter::repeat_n(pad as i32, width - row.len()));
+        }
+        if rows.is_empty() {
+            return Err(Error::Input("the batch has no row".into()));
+        }
+        Ok(Self { ids, lengths: rows.iter().map(|row| row.as_ref().len()).collect(), width })
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// Length of the longest row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Length of each row.
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// The ids flattened row by row: `[rows · width]`.
+    pub(super) fn tensor(&self, device: &Device) -> Tensor<1, Int> {
+        Tensor::from_data(TensorData::new(self.ids.clone(), [self.ids.len()]), device)
+    }
+
+    /// What to add to attention scores so that padding is not seen: `[rows, 1, 1, width]`, or `None` without padding.
+    pub(super) fn mask(&self, device: &Device) -> Option<Tensor<4>> {
+        if self.lengths.iter().all(|length| *length == self.width) {
+            return None;
+        }
+        let mask: Vec<f32> = self
+            .lengths
+            .iter()
+            .flat_map(|length| (0..self.width).map(move |column| if column < *length { 0.0 } else { MASKED }))
+            .collect();
+        Some(Tensor::from_data(TensorData::new(mask, [self.rows(), 1, 1, self.width]), device))
+    }
+}

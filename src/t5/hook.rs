@@ -1,0 +1,48 @@
+//! The one hook through which deltas act on the forward pass.
+
+use super::LinearGroup;
+use crate::structure::PositionId;
+use burn::tensor::Tensor;
+
+/// What a set of delta modules does to a forward pass. Rows of a batch are the first dimension throughout.
+///
+/// Every method has a default that leaves the frozen output as it is, and is called only where [`Deltas::touches`] says
+/// so (the group's method: where it says so for any of its positions), so that an untouched position costs one lookup.
+/// `linear` may fuse the delta with the product; its default multiplies, then asks `output` position by position.
+/// Prefix kinds would add a method on keys and values; it comes with the first of them.
+pub trait Deltas {
+    /// Whether anything stands at this position.
+    fn touches(&self, position: PositionId) -> bool;
+
+    /// The input of a linear map or module before it is used: `x [batch, len, d_in] -> same`.
+    fn input(&self, _position: PositionId, x: Tensor<3>) -> Tensor<3> {
+        x
+    }
+
+    /// The outputs of a group of linear maps that share their input: `x [batch, len, d_in] -> [batch, len, d_out]` each.
+    fn linear(&self, group: &LinearGroup, x: &Tensor<3>) -> Vec<Tensor<3>> {
+        let outputs = group.product(x.clone());
+        let each = group.positions().zip(outputs);
+        each.map(|(position, y)| if self.touches(position) { self.output(position, x, y) } else { y }).collect()
+    }
+
+    /// The output of a layer norm: `x_hat` is the normalised input before the norm's own weight, both `[batch, len, d]`.
+    fn norm(&self, _position: PositionId, _x_hat: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+        y
+    }
+
+    /// The output of a linear map or module: `x [batch, len, d_in]`, `y [batch, len, d_out]` -> like `y`.
+    fn output(&self, _position: PositionId, _x: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+        y
+    }
+}
+
+/// No deltas: the bare backbone.
+#[derive(Debug, Clone, Copy)]
+pub struct Frozen;
+
+impl Deltas for Frozen {
+    fn touches(&self, _: PositionId) -> bool {
+        false
+    }
+}

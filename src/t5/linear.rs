@@ -1,0 +1,59 @@
+//! Linear maps that share their input, multiplied as one.
+
+use super::Deltas;
+use crate::structure::PositionId;
+use burn::tensor::Tensor;
+
+/// One or several linear maps with a common input (q, k, v; cross k, v; wi_0, wi_1), their weights side by side.
+#[derive(Debug, Clone)]
+pub struct LinearGroup {
+    /// `[d_in, Σ d_out]`: the transpose of PyTorch's layout.
+    weight: Tensor<2>,
+    parts: Vec<(PositionId, usize)>,
+}
+
+impl LinearGroup {
+    /// A group from its weight `[d_in, Σ d_out]` and the position and width of each part.
+    pub fn new(weight: Tensor<2>, parts: Vec<(PositionId, usize)>) -> Self {
+        debug_assert_eq!(weight.dims()[1], parts.iter().map(|(_, width)| width).sum::<usize>());
+        Self { weight, parts }
+    }
+
+    /// The positions in the group.
+    pub fn positions(&self) -> impl Iterator<Item = PositionId> {
+        self.parts.iter().map(|(position, _)| *position)
+    }
+
+    /// The frozen products: `x [batch, len, d_in] -> [batch, len, d_out]` each.
+    pub fn product(&self, x: Tensor<3>) -> Vec<Tensor<3>> {
+        let [batch, len, d_in] = x.dims();
+        // one flat matrix product: a batched one repeats the weight per row
+        let y = x.reshape([batch * len, d_in]).matmul(self.weight.clone());
+        let total = self.weight.dims()[1];
+        let y = y.reshape([batch, len, total]);
+        if self.parts.len() == 1 {
+            return vec![y];
+        }
+        let mut start = 0;
+        let part = |(_, width): &(PositionId, usize)| {
+            let slice = y.clone().narrow(2, start, *width);
+            start += width;
+            slice
+        };
+        self.parts.iter().map(part).collect()
+    }
+
+    /// The outputs with deltas.
+    pub fn forward(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Vec<Tensor<3>> {
+        if !self.positions().any(|position| deltas.touches(position)) {
+            return self.product(x);
+        }
+        let x = self.positions().filter(|p| deltas.touches(*p)).fold(x, |x, p| deltas.input(p, x));
+        deltas.linear(self, &x)
+    }
+
+    /// The output of a group of one.
+    pub fn forward_one(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<3> {
+        self.forward(x, deltas).pop().expect("a group has at least one part")
+    }
+}

@@ -1,0 +1,114 @@
+//! The whole model: embedding, encoder, decoder, output layer.
+
+use super::source::{ParameterSource, parameter_specs};
+use super::stack::Stack;
+use super::{Cache, Config, Deltas, Error, LinearGroup, Result, TokenBatch};
+use crate::structure::Positions;
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// A T5 of either version. Plain tensors make it a frozen backbone; tracked ones make it trainable.
+#[derive(Debug, Clone)]
+pub struct T5 {
+    shared: Tensor<2>,
+    encoder: Stack,
+    decoder: Stack,
+    head: LinearGroup,
+    /// d_model^-½ where the outputs are scaled (v1.0), else 1.
+    output_scale: f64,
+    pad: u32,
+    vocab: usize,
+    device: Device,
+}
+
+/// The encoder's output for a batch.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    /// `[batch, len, d_model]`; rows of padding hold numbers of no meaning.
+    pub hidden: Tensor<3>,
+    /// Added to cross-attention scores, `[batch, 1, 1, len]`; `None` without padding.
+    mask: Option<Tensor<4>>,
+}
+
+impl T5 {
+    /// Builds the model from its parameters. `tied`: the output layer is the embedding's transpose.
+    pub fn build(
+        config: &Config,
+        positions: &Positions,
+        tied: bool,
+        source: &mut dyn ParameterSource,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut specs = parameter_specs(config, tied).into_iter();
+        let mut first = |source: &mut dyn ParameterSource| source.take(&specs.next().expect("shared, or lm_head"));
+        let shared = first(source)?;
+        let encoder = Stack::build("encoder", config, positions, &mut specs, source)?;
+        let decoder = Stack::build("decoder", config, positions, &mut specs, source)?;
+        let head = match specs.next() {
+            Some(spec) => source.take(&spec)?,
+            None if shared.is_tracked() => shared.clone().transpose(),
+            // a transposed view is several times slower to multiply by at few rows
+            None => Tensor::from_data(shared.clone().transpose().into_data(), device),
+        };
+        let id = positions.id("lm_head").map_err(|error| Error::Input(error.to_string()))?;
+        Ok(Self {
+            shared,
+            encoder,
+            decoder,
+            head: LinearGroup::new(head, vec![(id, config.vocab_size)]),
+            output_scale: if config.scale_outputs { (config.d_model as f64).powf(-0.5) } else { 1.0 },
+            pad: config.pad,
+            vocab: config.vocab_size,
+            device: device.clone(),
+        })
+    }
+
+    /// The device that the model's tensors are on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Pads rows of ids to a batch that the model takes.
+    pub fn batch<R: AsRef<[u32]>>(&self, rows: &[R]) -> Result<TokenBatch> {
+        TokenBatch::new(rows, self.pad, self.vocab)
+    }
+
+    /// Encodes a batch.
+    pub fn encode(&self, batch: &TokenBatch, deltas: &dyn Deltas) -> Encoded {
+        let mask = batch.mask(&self.device);
+        let hidden = self.encoder.encode(self.embed(batch), mask.as_ref(), deltas);
+        Encoded { hidden, mask }
+    }
+
+    /// Logits under teacher forcing: `inputs` are the decoder's input ids (the start id first) -> `[batch, len, vocab]`.
+    pub fn decode(&self, encoded: &Encoded, inputs: &TokenBatch, deltas: &dyn Deltas) -> Tensor<3> {
+        let x = self.decoder.decode(self.embed(inputs), &encoded.hidden, encoded.mask.as_ref(), deltas);
+        self.logits(x, deltas)
+    }
+
+    /// Prepares decoding: cross-attention's keys and values are computed once, here. Rows hold at most `capacity` tokens.
+    pub fn start(&self, encoded: &Encoded, capacity: usize, deltas: &dyn Deltas) -> Cache {
+        let [rows, source, _] = encoded.hidden.dims();
+        let mask = encoded.mask.clone().unwrap_or_else(|| Tensor::zeros([rows, 1, 1, source], &self.device));
+        Cache::new(self.decoder.cross(&encoded.hidden, deltas), mask, capacity)
+    }
+
+    /// One decoding step from each row's latest token: `-> [rows, vocab]`.
+    pub fn step(&self, tokens: &[u32], cache: &mut Cache, deltas: &dyn Deltas) -> Tensor<2> {
+        let rows = tokens.len();
+        let ids: Vec<i32> = tokens.iter().map(|id| *id as i32).collect();
+        let ids = Tensor::from_data(TensorData::new(ids, [rows]), &self.device);
+        let x = self.shared.clone().select(0, ids).unsqueeze_dim(1);
+        let x = self.decoder.step(x, cache, deltas);
+        self.logits(x, deltas).squeeze_dim(1)
+    }
+
+    fn embed(&self, batch: &TokenBatch) -> Tensor<3> {
+        let d = self.shared.dims()[1];
+        self.shared.clone().select(0, batch.tensor(&self.device)).reshape([batch.rows(), batch.width(), d])
+    }
+
+    fn logits(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<3> {
+        let x = if self.output_scale == 1.0 { x } else { x.mul_scalar(self.output_scale) };
+        self.head.forward_one(x, deltas)
+    }
+}

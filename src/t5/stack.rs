@@ -1,0 +1,174 @@
+//! Encoder and decoder: blocks of norm, attention, norm, feed-forward with residuals.
+
+use super::attention::{Attention, KeysValues};
+use super::cache::Cache;
+use super::feed_forward::FeedForward;
+use super::norm::Norm;
+use super::position_bias::PositionBias;
+use super::source::{ParameterSource, ParameterSpec};
+use super::{Config, Deltas, LinearGroup, Result};
+use crate::structure::{PositionId, Positions};
+use burn::tensor::{Tensor, TensorData};
+
+/// One block; the decoder's has cross-attention.
+#[derive(Debug, Clone)]
+struct Block {
+    own_norm: Norm,
+    own: Attention,
+    cross: Option<(Norm, Attention)>,
+    feed_norm: Norm,
+    feed: FeedForward,
+}
+
+/// An encoder or a decoder.
+#[derive(Debug, Clone)]
+pub(super) struct Stack {
+    bias: PositionBias,
+    blocks: Vec<Block>,
+    last_norm: Norm,
+}
+
+impl Block {
+    /// `attend` gives self-attention's keys and values from the projected ones; `cross` is the encoder's side.
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        bias: &Tensor<4>,
+        cross: Option<(KeysValues, Option<&Tensor<4>>)>,
+        remember: impl FnOnce(KeysValues) -> KeysValues,
+        deltas: &dyn Deltas,
+    ) -> Tensor<3> {
+        let h = self.own.prepare(self.own_norm.forward(x.clone(), deltas), deltas);
+        let (query, new) = self.own.project(h.clone(), deltas);
+        let x = x + self.own.attend(&h, query, remember(new), Some(bias), deltas);
+        let x = match (&self.cross, cross) {
+            (Some((norm, attention)), Some((context, mask))) => {
+                let h = attention.prepare(norm.forward(x.clone(), deltas), deltas);
+                let query = attention.project_query(h.clone(), deltas);
+                x + attention.attend(&h, query, context, mask, deltas)
+            }
+            _ => x,
+        };
+        let h = self.feed_norm.forward(x.clone(), deltas);
+        x + self.feed.forward(h, deltas)
+    }
+}
+
+impl Stack {
+    /// Takes the stack's parameters in the order of `parameter_specs`.
+    pub(super) fn build(
+        stack: &str,
+        config: &Config,
+        positions: &Positions,
+        next: &mut dyn Iterator<Item = ParameterSpec>,
+        source: &mut dyn ParameterSource,
+    ) -> Result<Self> {
+        let decoder = stack == "decoder";
+        let mut take = || -> Result<(ParameterSpec, Tensor<2>)> {
+            let spec = next.next().expect("the table holds every parameter");
+            source.take(&spec).map(|tensor| (spec, tensor))
+        };
+        let id = |path: &str| -> PositionId { positions.id(path).expect("the table's names are positions") };
+        let table = take()?.1;
+        let bias = PositionBias { table, max_distance: config.max_distance, bidirectional: !decoder };
+        let layers = if decoder { config.decoder_layers } else { config.encoder_layers };
+        let norm = |take: &mut dyn FnMut() -> Result<(ParameterSpec, Tensor<2>)>| -> Result<Norm> {
+            let (spec, weight) = take()?;
+            let path = spec.parts[0].0.trim_end_matches(".weight");
+            Ok(Norm { weight: weight.reshape([config.d_model]), position: id(path), epsilon: config.epsilon })
+        };
+        let group = |take: &mut dyn FnMut() -> Result<(ParameterSpec, Tensor<2>)>| -> Result<LinearGroup> {
+            let (spec, weight) = take()?;
+            let parts = spec.parts.iter().map(|(name, width)| (id(name.trim_end_matches(".weight")), *width)).collect();
+            Ok(LinearGroup::new(weight, parts))
+        };
+        let mut blocks = Vec::with_capacity(layers);
+        for block in 0..layers {
+            let at = format!("{stack}.block.{block}.layer");
+            let heads = config.num_heads;
+            let own_norm = norm(&mut take)?;
+            let (input, output) = (group(&mut take)?, group(&mut take)?);
+            let position = id(&format!("{at}.0.SelfAttention"));
+            let own = Attention { input, context: None, output, position, heads };
+            let cross = if decoder {
+                let cross_norm = norm(&mut take)?;
+                let (input, context, output) = (group(&mut take)?, Some(group(&mut take)?), group(&mut take)?);
+                let position = id(&format!("{at}.1.EncDecAttention"));
+                Some((cross_norm, Attention { input, context, output, position, heads }))
+            } else {
+                None
+            };
+            let feed_norm = norm(&mut take)?;
+            let (input, output) = (group(&mut take)?, group(&mut take)?);
+            let last = if decoder { 2 } else { 1 };
+            let position = id(&format!("{at}.{last}.DenseReluDense"));
+            let feed = FeedForward { input, output, position, activation: config.activation };
+            blocks.push(Block { own_norm, own, cross, feed_norm, feed });
+        }
+        Ok(Self { bias, blocks, last_norm: norm(&mut take)? })
+    }
+
+    /// The encoder over whole sequences: `x [batch, len, d]`, `mask [batch, 1, 1, len]` -> `[batch, len, d]`.
+    pub(super) fn encode(&self, mut x: Tensor<3>, mask: Option<&Tensor<4>>, deltas: &dyn Deltas) -> Tensor<3> {
+        let len = x.dims()[1];
+        let bias = self.bias.forward(&[(0..len).collect()], len, &x.device());
+        let bias = match mask {
+            Some(mask) => bias + mask.clone(),
+            None => bias,
+        };
+        for block in &self.blocks {
+            x = block.forward(x, &bias, None, |own| own, deltas);
+        }
+        self.last_norm.forward(x, deltas)
+    }
+
+    /// The decoder over whole sequences under a causal mask: `x [batch, len, d]` -> `[batch, len, d]`.
+    pub(super) fn decode(
+        &self,
+        mut x: Tensor<3>,
+        encoded: &Tensor<3>,
+        mask: Option<&Tensor<4>>,
+        deltas: &dyn Deltas,
+    ) -> Tensor<3> {
+        let (len, device) = (x.dims()[1], x.device());
+        let bias = self.bias.forward(&[(0..len).collect()], len, &device);
+        let ahead =
+            (0..len).flat_map(|query| (0..len).map(move |key| if key <= query { 0.0 } else { super::batch::MASKED }));
+        let causal = TensorData::new(ahead.collect::<Vec<f32>>(), [1, 1, len, len]);
+        let bias = bias + Tensor::from_data(causal, &device);
+        for block in &self.blocks {
+            let (_, attention) = block.cross.as_ref().expect("a decoder block has cross-attention");
+            let context = attention.project_context(encoded.clone(), deltas);
+            x = block.forward(x, &bias, Some((context, mask)), |own| own, deltas);
+        }
+        self.last_norm.forward(x, deltas)
+    }
+
+    /// Cross-attention's keys and values of every layer.
+    pub(super) fn cross(&self, encoded: &Tensor<3>, deltas: &dyn Deltas) -> Vec<KeysValues> {
+        let each = self.blocks.iter().filter_map(|block| block.cross.as_ref());
+        each.map(|(_, attention)| attention.project_context(encoded.clone(), deltas)).collect()
+    }
+
+    /// One decoding step: `x [rows, 1, d]` holds each row's latest token; `-> [rows, 1, d]`.
+    pub(super) fn step(&self, mut x: Tensor<3>, cache: &mut Cache, deltas: &dyn Deltas) -> Tensor<3> {
+        let device = x.device();
+        let positions = cache.lengths().to_vec();
+        let keys = positions.iter().max().expect("a batch has rows") + 1;
+        let level = positions.iter().all(|position| position + 1 == keys);
+        let queries: Vec<_> = if level { vec![vec![keys - 1]] } else { positions.iter().map(|p| vec![*p]).collect() };
+        let bias = self.bias.forward(&queries, keys, &device);
+        let bias = match cache.step_mask(keys, &device) {
+            Some(mask) => bias + mask,
+            None => bias,
+        };
+        let mask = cache.cross_mask.clone();
+        for (block, layer) in self.blocks.iter().zip(&mut cache.layers) {
+            let cross = layer.cross.clone();
+            let remember = |new| layer.push(new, &positions, keys);
+            x = block.forward(x, &bias, Some((cross, Some(&mask))), remember, deltas);
+        }
+        cache.advance();
+        self.last_norm.forward(x, deltas)
+    }
+}
