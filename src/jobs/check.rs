@@ -4,7 +4,7 @@ use super::{
     Baseline, Error, EvaluationRequest, JobRequest, Result, RetrainRequest, SearchRequest, TransferRequest,
 };
 use crate::{
-    registry::{self, PageRequest, Registry, StructureFilter, check_adapter_name},
+    registry::{self, PageRequest, Registry, StructureFilter, check_name},
     serve::BackboneInfo,
     structure::{Origin, Shape, Structure},
 };
@@ -85,8 +85,8 @@ pub fn structure_of(registry: &Registry, id: &str, shape: &Shape) -> Result<Stru
     Ok(found)
 }
 
-/// The structure that a transfer starts from: the newest one searched on a task, if more than one seed was searched the
-/// one of their mean p; or the one of this id.
+/// The structure that a transfer starts from: the newest one searched on a task (of several seeds, a search stores the
+/// one of their mean p last), or the one of this id.
 pub fn transfer_source(registry: &Registry, source: &str, shape: &Shape) -> Result<Structure> {
     let filter = StructureFilter {
         source_task: Some(source.into()),
@@ -97,11 +97,10 @@ pub fn transfer_source(registry: &Registry, source: &str, shape: &Shape) -> Resu
     let found = registry.structures(&filter)?.data.into_iter().filter_map(|structure| {
         let of_task = structure.provenance.iter().filter(|p| p.source_task.as_deref() == Some(source));
         let searched = of_task.filter(|p| matches!(p.origin, Origin::Search | Origin::Average));
-        let newest = searched.map(|p| (p.seeds.len() > 1, p.created)).max()?;
+        let newest = searched.map(|p| p.created).max()?;
         Some((newest, structure))
     });
-    // a search's single seeds are stored beside their mean, within moments of each other
-    if let Some((_, structure)) = found.max_by(|a, b| a.0.cmp(&b.0)) {
+    if let Some((_, structure)) = found.max_by_key(|(newest, _)| *newest) {
         return Ok(structure);
     }
     match registry.structure(source) {
@@ -121,7 +120,7 @@ pub fn transfer_source(registry: &Registry, source: &str, shape: &Shape) -> Resu
 }
 
 fn adapter_name(name: String) -> Result<()> {
-    check_adapter_name(&name).map_err(reference("adapter"))
+    check_name("an adapter", &name).map_err(reference("adapter"))
 }
 
 fn structure(param: &'static str) -> impl FnOnce(crate::structure::Error) -> Error {

@@ -70,6 +70,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// The request's field at fault, if it is one.
+    pub fn param(&self) -> Option<&'static str> {
+        match self {
+            Self::Invalid { param, .. }
+            | Self::Structure { param, .. }
+            | Self::Reference { param, .. }
+            | Self::Missing { param, .. } => Some(param),
+            Self::TaskChanged { .. } => Some("task_digest"),
+            _ => None,
+        }
+    }
+
     pub(super) fn invalid(param: &'static str, message: impl Into<String>) -> Self {
         Self::Invalid { param, message: message.into() }
     }

@@ -11,6 +11,9 @@ mod queue;
 mod request;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 pub use check::{structure_of, transfer_source};
 pub use control::{Control, Failure, Stop};
 pub use error::{Error, Result};

@@ -260,10 +260,9 @@ impl Inner {
 }
 
 impl State {
+    /// Puts a job at the end. One that just runs may be put there again: its record, not the queue, says if it shall.
     fn enqueue(&mut self, id: &str) {
-        let known = self.queue.iter().any(|waiting| waiting == id);
-        let running = self.running.as_ref().is_some_and(|(running, _)| running == id);
-        if !known && !running {
+        if !self.queue.iter().any(|waiting| waiting == id) {
             self.queue.push_back(id.into());
         }
     }
