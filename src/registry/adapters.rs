@@ -177,12 +177,17 @@ impl Registry {
     /// The same content again is the same generation: it keeps its first score, job and time.
     ///
     /// # Errors
-    /// [`Error::Weights`] if the weights do not fit the structure strictly; nothing is stored then.
+    /// [`Error::Weights`] if the weights do not fit the structure strictly, or say that they are of another backbone than
+    /// `backbone_digest`; nothing is stored then.
     pub fn put_generation(&self, name: &str, new: NewGeneration, aliases: &[&str]) -> Result<(Adapter, Generation)> {
         check_name("an adapter", name)?;
         aliases.iter().try_for_each(|alias| check_alias(alias))?;
         let structure = self.structure(&new.structure)?;
         let info = validate_weights(&new.weights.read()?, &structure)?;
+        if let Some(trained_on) = info.backbone_digest().filter(|digest| *digest != new.backbone_digest) {
+            let what = format!("the metadata says backbone_digest `{trained_on}`, not `{}`", new.backbone_digest);
+            return Err(Error::Weights { offenders: vec![what] });
+        }
         let mut write = self.store().write();
         // it may have been deleted while the weights were read
         self.structure(&structure.id)?;

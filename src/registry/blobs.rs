@@ -128,6 +128,7 @@ pub struct BlobWriter {
     hasher: blake3::Hasher,
     size: u64,
     limit: u64,
+    failed: bool,
 }
 
 impl BlobWriter {
@@ -136,16 +137,27 @@ impl BlobWriter {
     /// # Errors
     /// [`Error::TooLarge`] as soon as the limit is passed.
     pub fn write(&mut self, piece: &[u8]) -> Result<()> {
-        self.size += piece.len() as u64;
+        self.size = self.size.saturating_add(piece.len() as u64);
         if self.size > self.limit {
             return Err(Error::TooLarge { limit: self.limit });
         }
         self.hasher.update(piece);
-        self.file.write_all(piece).map_err(self.inner.blobs.io("write to"))
+        let written = self.file.write_all(piece);
+        self.failed |= written.is_err();
+        written.map_err(self.inner.blobs.io("write to"))
     }
 
     /// Syncs the bytes and gives them their name; the same bytes again are the same blob.
+    ///
+    /// # Errors
+    /// Also if a piece could not be written before.
     pub fn finish(self) -> Result<Blob> {
+        if self.size > self.limit {
+            return Err(Error::TooLarge { limit: self.limit });
+        }
+        if self.failed {
+            return Err(self.inner.blobs.io("write to")(std::io::Error::other("an earlier piece was lost")));
+        }
         let digest = Digest::from(self.hasher.finalize());
         let path = self.inner.blobs.path(&digest);
         let what = || Error::io(format!("store the blob {}", path.display()));
@@ -168,7 +180,7 @@ impl Registry {
     /// Starts a blob of at most `limit` bytes.
     pub fn blob_writer(&self, limit: u64) -> Result<BlobWriter> {
         let file = self.inner.blobs.temporary_file()?;
-        Ok(BlobWriter { inner: self.inner.clone(), file, hasher: blake3::Hasher::new(), size: 0, limit })
+        Ok(BlobWriter { inner: self.inner.clone(), file, hasher: blake3::Hasher::new(), size: 0, limit, failed: false })
     }
 
     /// Stores all that `reader` gives, at most `limit` bytes.

@@ -213,6 +213,12 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// An idempotency key that is empty or too long.
+    #[error("the idempotency key has {length} bytes: use 1 to 255")]
+    IdempotencyKey {
+        /// Its length in bytes.
+        length: usize,
+    },
     /// An idempotency key used again for another request.
     #[error("the idempotency key `{key}` was used for job {job} with another request: use a new key")]
     IdempotencyKeyReused {
@@ -273,6 +279,7 @@ impl Error {
             Error::BackboneMismatch { .. } => "backbone_mismatch",
             Error::Stale { .. } => "alias_stale",
             Error::TooLarge { .. } => "upload_too_large",
+            Error::IdempotencyKey { .. } => "idempotency_key_invalid",
             Error::IdempotencyKeyReused { .. } => "idempotency_key_reused",
             Error::JobState { .. } => "job_state_conflict",
             Error::JobActive { .. } => "job_active",
@@ -292,7 +299,9 @@ impl Error {
             | Error::JobState { .. }
             | Error::JobActive { .. }
             | Error::TaskBuiltin(_) => ErrorKind::Conflict,
-            Error::Ambiguous { .. } | Error::Name { .. } | Error::Digest(_) => ErrorKind::Malformed,
+            Error::Ambiguous { .. } | Error::Name { .. } | Error::Digest(_) | Error::IdempotencyKey { .. } => {
+                ErrorKind::Malformed
+            }
             Error::Structure(_) | Error::Weights { .. } | Error::Record { .. } => ErrorKind::Unusable,
             Error::TooLarge { .. } => ErrorKind::TooLarge,
             Error::Locked { .. } | Error::Io { .. } | Error::Store { .. } => ErrorKind::Unavailable,

@@ -147,8 +147,7 @@ impl Registry {
         idempotency_key: Option<&str>,
     ) -> Result<(JobRecord, bool)> {
         if let Some(key) = idempotency_key.filter(|key| !(1..=255).contains(&key.len())) {
-            let hint = "; an idempotency key may also hold other characters, up to 255 bytes";
-            return Err(Error::Name { what: "a request", name: key.chars().take(160).collect(), hint });
+            return Err(Error::IdempotencyKey { length: key.len() });
         }
         let mut write = self.store().write();
         if let Some(key) = idempotency_key
@@ -198,9 +197,9 @@ impl Registry {
         self.store().page(&JOBS, &filter.page, Order::Falling, keep)
     }
 
-    /// Changes a job's state, progress, result, error or `cancel_requested`; what names the job and its checkpoint stay.
+    /// Changes a job's state, progress, result, error or `cancel_requested`; the other fields stay.
     ///
-    /// Times follow the state: running sets `started`, an end sets `finished`, and back in the queue clears the end.
+    /// A job that succeeded lets go of its checkpoint. Times follow the state: running sets `started`, an end sets `finished`, and back in the queue clears the end.
     ///
     /// # Errors
     /// [`Error::JobState`] if the job cannot go there, such as from succeeded to running.
@@ -212,27 +211,47 @@ impl Registry {
         if !before.state.may_become(job.state) {
             return Err(Error::JobState { id: id.into(), from: before.state, to: job.state });
         }
-        let JobRecord { id, kind, request, created, idempotency_key, checkpoint, .. } = before.clone();
-        job = JobRecord { id, kind, request, created, idempotency_key, checkpoint, ..job };
+        let JobRecord { id, kind, request, created, idempotency_key, checkpoint, attempts, .. } = before.clone();
+        job = JobRecord { id, kind, request, created, idempotency_key, checkpoint, attempts, ..job };
         if job.state != before.state {
             job.follow_state();
         }
-        if job != before {
-            write.put(&JOBS, &job.id, &job)?;
-            write.commit()?;
+        if job.state == JobState::Succeeded {
+            job.checkpoint = None;
         }
+        if job == before {
+            return Ok(job);
+        }
+        let dropped = before.checkpoint.filter(|checkpoint| job.checkpoint != Some(*checkpoint));
+        if let Some(dropped) = &dropped {
+            write.remove(&BLOB_USERS, &user_key(dropped, &owner(&job.id)));
+        }
+        write.put(&JOBS, &job.id, &job)?;
+        write.commit()?;
+        dropped.map_or(Ok(()), |dropped| self.collect(&dropped))?;
         Ok(job)
     }
 
     /// Stores the bytes from which a job goes on after an interruption, in place of the former ones.
     pub fn set_checkpoint(&self, id: &str, bytes: &[u8]) -> Result<JobRecord> {
         let blob = self.put_blob_bytes(bytes)?;
-        self.replace_checkpoint(id, Some(blob.digest()))
-    }
-
-    /// Drops a job's checkpoint, once it is of no more use.
-    pub fn clear_checkpoint(&self, id: &str) -> Result<JobRecord> {
-        self.replace_checkpoint(id, None)
+        let mut write = self.store().write();
+        let mut job = self.job(id)?;
+        if job.state.is_terminal() {
+            return Err(Error::JobState { id: job.id, from: job.state, to: JobState::Running });
+        }
+        let before = job.checkpoint.replace(blob.digest());
+        if before == job.checkpoint {
+            return Ok(job);
+        }
+        if let Some(before) = &before {
+            write.remove(&BLOB_USERS, &user_key(before, &owner(id)));
+        }
+        write.put(&BLOB_USERS, &user_key(&blob.digest(), &owner(id)), &())?;
+        write.put(&JOBS, id, &job)?;
+        write.commit()?;
+        before.map_or(Ok(()), |before| self.collect(&before))?;
+        Ok(job)
     }
 
     /// Deletes a job that has ended.
@@ -276,25 +295,6 @@ impl Registry {
             write.commit()?;
         }
         Ok(queued)
-    }
-
-    fn replace_checkpoint(&self, id: &str, checkpoint: Option<Digest>) -> Result<JobRecord> {
-        let mut write = self.store().write();
-        let mut job = self.job(id)?;
-        let before = std::mem::replace(&mut job.checkpoint, checkpoint);
-        if before == checkpoint {
-            return Ok(job);
-        }
-        if let Some(before) = &before {
-            write.remove(&BLOB_USERS, &user_key(before, &owner(id)));
-        }
-        if let Some(checkpoint) = &checkpoint {
-            write.put(&BLOB_USERS, &user_key(checkpoint, &owner(id)), &())?;
-        }
-        write.put(&JOBS, id, &job)?;
-        write.commit()?;
-        before.map_or(Ok(()), |before| self.collect(&before))?;
-        Ok(job)
     }
 
     /// Microseconds in hexadecimal, above every id so far even if the clock went back. The caller is the writer.

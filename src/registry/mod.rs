@@ -37,7 +37,7 @@ pub use store::{Page, PageRequest};
 pub use structures::StructureFilter;
 pub use tasks::{NewTask, TaskRecord, TaskRows};
 pub use transfers::TransferRecord;
-pub use weights::{TensorLayout, WeightsInfo, decode_weights, encode_weights, tensor_layout, validate_weights};
+pub use weights::{WeightsInfo, validate_weights};
 
 use blobs::Blobs;
 use lock::HomeLock;

@@ -29,6 +29,16 @@ pub struct Encoded {
     mask: Option<Tensor<4>>,
 }
 
+impl Encoded {
+    /// Every row `times` times, side by side: one encoding for several targets.
+    pub fn repeat(&self, times: usize) -> Self {
+        let [batch, len, d] = self.hidden.dims();
+        let hidden = self.hidden.clone().unsqueeze_dim::<4>(1).repeat_dim(1, times).reshape([batch * times, len, d]);
+        let repeat = |mask: Tensor<4>| mask.repeat_dim(1, times).reshape([batch * times, 1, 1, len]);
+        Self { hidden, mask: self.mask.clone().map(repeat) }
+    }
+}
+
 impl T5 {
     /// Builds the model from its parameters. `tied`: the output layer is the embedding's transpose.
     pub fn build(
