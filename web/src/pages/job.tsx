@@ -151,7 +151,7 @@ function Live({ job, history }: { job: Job; history: Progress[] }) {
           p={now.probabilities}
           budget={now.budget ?? null}
           expected={now.expected_parameters ?? null}
-          running={!isOver(job)}
+          running={!isOver(job) && now.phase === "search"}
         />
       )}
     </>
