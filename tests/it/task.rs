@@ -43,7 +43,12 @@ fn rows_are_as_the_readmes_count_them() {
     check("cola", [8551, 521, 522], &[("acceptable", 6744), ("unacceptable", 2850)], ("cola sentence: ", "acceptable"));
     let mrpc = [("equivalent", 2753 + 1147), ("not_equivalent", 1323 + 578)];
     check("mrpc", [3668, 408, 1725], &mrpc, ("mrpc sentence1: PCCW's chief operating officer, Mike", "equivalent"));
-    check("rte", [2490, 138, 139], &[("entailment", 1395), ("not_entailment", 1372)], ("rte sentence1: Cairo is now home to some 15", "not_entailment"));
+    check(
+        "rte",
+        [2490, 138, 139],
+        &[("entailment", 1395), ("not_entailment", 1372)],
+        ("rte sentence1: Cairo is now home to some 15", "not_entailment"),
+    );
     let stsb = "stsb sentence1: A girl is styling her hair. sentence2: A girl is brushing her hair.";
     check("stsb", [5749, 1500, 1379], &[], (stsb, "2.4"));
     check("mr", [8530, 1066, 1066], &[("positive", 5331), ("negative", 5331)], ("mr sentence: ", "negative"));
