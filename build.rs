@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the page is made of; the rest of `web/` (tests, scripts, node_modules) does not reach the build.
-const SOURCES: [&str; 6] = ["index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts", "src"];
+const SOURCES: [&str; 6] =
+    ["index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts", "src"];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

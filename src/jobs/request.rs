@@ -521,7 +521,8 @@ mod tests {
         };
         assert_eq!(search.training().length, Length::Epochs(DEFAULT_EPOCHS));
         assert_eq!((search.adapter_name().as_str(), search.retrain), ("sst2", true));
-        let JobRequest::Retrain(retrain) = read(JobKind::Retrain, json!({"task": "a", "structure": "lnfit", "steps": 9}))
+        let JobRequest::Retrain(retrain) =
+            read(JobKind::Retrain, json!({"task": "a", "structure": "lnfit", "steps": 9}))
         else {
             panic!("a re-training")
         };
