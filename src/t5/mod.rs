@@ -6,6 +6,7 @@
 mod attention;
 mod backbone;
 mod batch;
+mod builtin;
 mod cache;
 mod config;
 pub mod device;
@@ -19,6 +20,7 @@ mod norm;
 mod position_bias;
 mod source;
 mod stack;
+mod tokenizer;
 mod weights_file;
 
 pub use backbone::Backbone;
@@ -28,9 +30,11 @@ pub use config::{Activation, Config};
 pub use device::{DeviceChoice, DeviceError};
 pub use error::{Error, Result};
 pub(crate) use feed_forward::gelu_new;
+pub(crate) use generate::best;
 pub use generate::{Generated, GreedyOptions, generate_greedy};
 pub use hook::{Deltas, Frozen};
 pub use linear::LinearGroup;
 pub use model::{Encoded, T5};
 pub use source::{ParameterSource, ParameterSpec, parameter_specs};
+pub use tokenizer::{TextStream, Tokenizer};
 pub use weights_file::WeightsFile;

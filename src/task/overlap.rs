@@ -33,7 +33,34 @@ pub fn exclude_overlap(task: &mut Task, other: &Task) -> Excluded {
 }
 
 /// A row's texts in lower case, letters and digits only.
+///
+/// Latin-1's letters go too: SST-2 has MR's `é` as the two characters that its UTF-8 bytes are in Latin-1.
 fn normalised(row: &Row) -> String {
-    let letters = row.fields.values().flat_map(|text| text.chars()).filter(|c| c.is_alphanumeric());
-    letters.flat_map(char::to_lowercase).collect()
+    let letters = row.fields.values().flat_map(|text| text.chars()).flat_map(char::to_lowercase);
+    letters.filter(|c| c.is_alphanumeric() && !('\u{80}'..='\u{ff}').contains(c)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::{Definition, Rows};
+
+    fn task(texts: [&str; 3]) -> Task {
+        let definition = "name='x'\ntemplate='{a}'\nmetric='accuracy'\n[target]\nkind='classification'
+            labels=[{value='0',word='no'},{value='1',word='yes'}]";
+        let rows = |text: &str| {
+            let row = |text: &str| Row { fields: [("a".into(), text.into())].into(), label: "no".into() };
+            text.split('|').map(row).collect()
+        };
+        let rows = Rows { train: rows(texts[0]), dev: rows(texts[1]), test: rows(texts[2]) };
+        Task::new(Definition::from_toml(definition).unwrap(), rows).unwrap()
+    }
+
+    #[test]
+    fn case_blanks_and_punctuation_do_not_hide_a_text() {
+        let other = task(["It 's GOOD .", "cafÃ©", "!|日本"]);
+        let mut mine = task(["it's good|bad", "Caf\u{e9}|x", "?|中国|日本。"]);
+        assert_eq!(exclude_overlap(&mut mine, &other), Excluded { train: 1, dev: 1, test: 1 });
+        assert_eq!((mine.rows.train.len(), mine.rows.dev.len(), mine.rows.test.len()), (1, 1, 2));
+    }
 }
