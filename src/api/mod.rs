@@ -1,1 +1,1 @@
-//! The HTTP interface: router, extractors, errors, one file per noun.
+//! The HTTP API.

@@ -29,7 +29,7 @@ mod weights;
 
 pub use adapters::{Adapter, DEFAULT_ALIAS, Expected, Generation, NewGeneration, ResolvedAdapter, Score, TaskRef};
 pub use blobs::{Blob, BlobWriter};
-pub use digest::Digest;
+pub use digest::{Digest, check_name};
 pub use error::{Error, ErrorKind, Noun, Result};
 pub use jobs::{JobError, JobFilter, JobKind, JobRecord, JobState};
 pub use lock::ServerInfo;

@@ -254,3 +254,64 @@ fn open_patiently(config: &sled::Config) -> Result<sled::Db> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NUMBERS: Table<f64> = Table::new("number/");
+    const OTHERS: Table<f64> = Table::new("numbers/");
+
+    #[test]
+    fn another_schema_is_refused_by_name() {
+        let check = |key: &[u8], value: &[u8], wanted: &str| {
+            let home = tempfile::tempdir().unwrap();
+            let db = sled::open(home.path()).unwrap();
+            db.insert(key, value).unwrap();
+            drop(db);
+            let found = Store::open(home.path()).err().map_or_else(|| "opened".into(), |error| error.to_string());
+            assert!(found.contains(wanted), "{found}");
+        };
+        check(b"schema", b"1", "opened");
+        check(b"schema", b"2", "has schema 2, this s3delta reads schema 1");
+        check(b"structure/ab", b"{}", "has records but no schema");
+    }
+
+    #[test]
+    fn scans_keep_to_their_table_and_go_both_ways() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(home.path()).unwrap();
+        let mut write = store.write();
+        for (value, key) in ["a", "ab", "b", "c"].into_iter().enumerate() {
+            write.put(&NUMBERS, key, &(value as f64)).unwrap();
+            write.put(&OTHERS, key, &9.0).unwrap();
+        }
+        write.commit().unwrap();
+        let check = |prefix: &str, cursor: Option<&str>, order: Order, wanted: &[&str]| {
+            let found = store.scan(&NUMBERS, prefix, cursor, order).map(|entry| entry.unwrap().0);
+            assert_eq!(found.collect::<Vec<_>>(), wanted, "{prefix} {cursor:?} {order:?}");
+        };
+        check("", None, Order::Rising, &["a", "ab", "b", "c"]);
+        check("", None, Order::Falling, &["c", "b", "ab", "a"]);
+        check("a", None, Order::Rising, &["a", "ab"]);
+        check("", Some("ab"), Order::Rising, &["b", "c"]);
+        check("", Some("ab"), Order::Falling, &["a"]);
+        check("", Some(""), Order::Rising, &["a", "ab", "b", "c"]);
+        check("", Some(""), Order::Falling, &[]);
+        check("", Some("zz"), Order::Rising, &[]);
+        check("a", Some("c"), Order::Rising, &[]);
+        check("b", Some("a"), Order::Falling, &[]);
+    }
+
+    #[test]
+    fn a_batch_without_commit_and_a_record_that_would_not_read_back_leave_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(home.path()).unwrap();
+        let mut write = store.write();
+        write.put(&NUMBERS, "a", &1.0).unwrap();
+        let refused = write.put(&NUMBERS, "b", &f64::NAN).unwrap_err();
+        assert_eq!(refused.code(), "record_invalid");
+        drop(write);
+        assert_eq!(store.get(&NUMBERS, "a").unwrap(), None);
+    }
+}

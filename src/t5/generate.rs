@@ -59,7 +59,7 @@ pub fn generate_greedy(
 }
 
 /// The id of the greatest logit, the first on a tie, with its log-probability over all ids.
-pub(super) fn best(logits: &[f32], banned: Option<u32>) -> (u32, f32) {
+pub(crate) fn best(logits: &[f32], banned: Option<u32>) -> (u32, f32) {
     let mut id = 0;
     let mut greatest = f32::NEG_INFINITY;
     for (candidate, logit) in logits.iter().enumerate() {

@@ -5,6 +5,7 @@ mod delta_parity;
 mod dependencies;
 mod parity;
 mod reference;
+mod registry;
 mod search;
 mod task;
 mod tokenizer;

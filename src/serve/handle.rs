@@ -1,0 +1,339 @@
+//! The handle to the engine thread: requests go through one bounded queue, replies come back by channels.
+//!
+//! One thread owns the model. A full queue is an error at once, never a wait; a request whose client left answers
+//! `true` to `is_abandoned`, so that the engine skips it. This file never touches a tensor.
+
+use crate::structure::{Shape, Structure};
+use serde::Serialize;
+use std::{path::PathBuf, sync::Arc, time::Instant};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// The result of engine operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why the engine did not answer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The queue is full: try again.
+    #[error("the queue of {capacity} requests is full: try again in a moment")]
+    QueueFull {
+        /// Requests that may wait.
+        capacity: usize,
+    },
+    /// The engine thread has ended.
+    #[error("the engine has stopped: restart the server")]
+    Stopped,
+    /// The adapter cannot be served over this backbone.
+    #[error("{0}")]
+    Adapter(String),
+    /// The request cannot be served.
+    #[error("{0}")]
+    Request(String),
+    /// The engine failed; the text is for the log.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// What is known of the served backbone without touching its tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct BackboneInfo {
+    /// Name that requests may give as `model`.
+    pub name: String,
+    /// Its sizes.
+    pub shape: Shape,
+    /// Parameters, tied weights once.
+    pub parameters: usize,
+    /// Digest of its weights, to which delta weights bind.
+    pub digest: String,
+    /// Device that computes, such as `cpu` or `cuda:0`.
+    pub device: String,
+}
+
+/// Text to token ids and back; implemented by the backbone's tokenizer.
+pub trait Tokenize: Send + Sync {
+    /// The ids of a text, the end token included.
+    fn encode(&self, text: &str) -> Result<Vec<u32>>;
+    /// The text of ids, special tokens left out.
+    fn decode(&self, ids: &[u32]) -> Result<String>;
+}
+
+/// What to load beside the backbone for a request. The generation's digest is the cache's key, never a name.
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    /// Digest of the generation.
+    pub generation: String,
+    /// Its structure, which fits the backbone.
+    pub structure: Arc<Structure>,
+    /// Its safetensors file.
+    pub weights: PathBuf,
+}
+
+/// Text generation for one sequence, greedy.
+#[derive(Debug, Clone)]
+pub struct GenerateRequest {
+    /// Adapter; none for the bare backbone.
+    pub adapter: Option<Arc<Adapter>>,
+    /// Source token ids, the end token included.
+    pub ids: Vec<u32>,
+    /// Most tokens to make, at least 1.
+    pub max_new_tokens: usize,
+}
+
+/// Scores of given targets for one source.
+#[derive(Debug, Clone)]
+pub struct ScoreRequest {
+    /// Adapter; none for the bare backbone.
+    pub adapter: Option<Arc<Adapter>>,
+    /// Source token ids, the end token included.
+    pub ids: Vec<u32>,
+    /// Token ids of each target, the end token included.
+    pub targets: Vec<Vec<u32>>,
+}
+
+/// What a generation reports while it runs; the last one is `Finished` or `Failed`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// One more token; the end token is not reported.
+    Token {
+        /// Token id.
+        id: u32,
+        /// Its log-probability.
+        logprob: f32,
+    },
+    /// The sequence ended.
+    Finished {
+        /// Why.
+        reason: FinishReason,
+    },
+    /// The engine gave up.
+    Failed(Error),
+}
+
+/// Why a sequence ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// The model said so, or a stop text came.
+    Stop,
+    /// `max_new_tokens` were made.
+    Length,
+}
+
+/// What the engine thread receives.
+#[derive(Debug)]
+pub enum Command {
+    /// Make text.
+    Generate(Generate),
+    /// Score targets.
+    Score(Score),
+}
+
+/// A queued generation with its way back.
+#[derive(Debug)]
+pub struct Generate {
+    /// What to make.
+    pub request: GenerateRequest,
+    /// When it was queued.
+    pub queued: Instant,
+    events: mpsc::Sender<Event>,
+}
+
+impl Generate {
+    /// Whether the client left, so that no further work is worth doing.
+    pub fn is_abandoned(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// Reports a token; never blocks, as the channel holds `max_new_tokens` of them.
+    pub fn token(&self, id: u32, logprob: f32) {
+        let _ = self.events.try_send(Event::Token { id, logprob });
+    }
+
+    /// Ends the sequence.
+    pub fn finish(self, reason: FinishReason) {
+        let _ = self.events.try_send(Event::Finished { reason });
+    }
+
+    /// Gives up.
+    pub fn fail(self, error: Error) {
+        let _ = self.events.try_send(Event::Failed(error));
+    }
+}
+
+/// Queued targets to score with their way back.
+#[derive(Debug)]
+pub struct Score {
+    /// What to score.
+    pub request: ScoreRequest,
+    /// When it was queued.
+    pub queued: Instant,
+    reply: oneshot::Sender<Result<Vec<f32>>>,
+}
+
+impl Score {
+    /// Whether the client left.
+    pub fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    /// Answers with the summed log-probability of each target.
+    pub fn reply(self, scores: Result<Vec<f32>>) {
+        let _ = self.reply.send(scores);
+    }
+}
+
+/// Events that a generation's channel holds at most; the engine refuses to make more tokens than that.
+pub(super) const MOST_EVENTS: usize = 1 << 20;
+
+/// The cloneable handle to the engine thread.
+#[derive(Clone)]
+pub struct Engine {
+    commands: mpsc::Sender<Command>,
+    /// True once the engine is to end; its thread holds the only receiver.
+    stop: watch::Sender<bool>,
+    backbone: Arc<BackboneInfo>,
+    tokenizer: Arc<dyn Tokenize>,
+}
+
+impl Engine {
+    /// A handle with a queue of `capacity` requests, and the end that the engine thread reads.
+    pub fn new(
+        backbone: BackboneInfo,
+        tokenizer: Arc<dyn Tokenize>,
+        capacity: usize,
+    ) -> (Self, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel(capacity.max(1));
+        (Self { commands, stop: watch::Sender::new(false), backbone: Arc::new(backbone), tokenizer }, receiver)
+    }
+
+    /// What the engine thread watches to know that it is to end.
+    pub(super) fn stop_signal(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    /// Refuses new requests, waits until those already queued are answered, and ends the engine thread. Without a call
+    /// the thread ends so when the last handle is dropped.
+    pub async fn shutdown(&self) {
+        self.stop.send_replace(true);
+        self.stop.closed().await;
+    }
+
+    /// The served backbone.
+    pub fn backbone(&self) -> &BackboneInfo {
+        &self.backbone
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &dyn Tokenize {
+        &*self.tokenizer
+    }
+
+    /// Queues a generation; its events end with `Finished` or `Failed`, or by closing if the engine dies.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::Stopped`].
+    pub fn generate(&self, request: GenerateRequest) -> Result<mpsc::Receiver<Event>> {
+        let (events, receiver) = mpsc::channel(request.max_new_tokens.saturating_add(1).min(MOST_EVENTS));
+        self.send(Command::Generate(Generate { request, queued: Instant::now(), events }))?;
+        Ok(receiver)
+    }
+
+    /// Queues targets to score.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::Stopped`].
+    pub fn score(&self, request: ScoreRequest) -> Result<oneshot::Receiver<Result<Vec<f32>>>> {
+        let (reply, receiver) = oneshot::channel();
+        self.send(Command::Score(Score { request, queued: Instant::now(), reply }))?;
+        Ok(receiver)
+    }
+
+    /// Requests waiting in the queue.
+    pub fn queued(&self) -> usize {
+        self.commands.max_capacity() - self.commands.capacity()
+    }
+
+    /// Whether the engine thread still reads its queue.
+    pub fn is_running(&self) -> bool {
+        !self.commands.is_closed()
+    }
+
+    fn send(&self, command: Command) -> Result<()> {
+        self.commands.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::QueueFull { capacity: self.commands.max_capacity() },
+            mpsc::error::TrySendError::Closed(_) => Error::Stopped,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Words;
+
+    impl Tokenize for Words {
+        fn encode(&self, text: &str) -> Result<Vec<u32>> {
+            Ok(text.bytes().map(u32::from).collect())
+        }
+        fn decode(&self, ids: &[u32]) -> Result<String> {
+            Ok(ids.iter().filter_map(|id| char::from_u32(*id)).collect())
+        }
+    }
+
+    fn engine(capacity: usize) -> (Engine, mpsc::Receiver<Command>) {
+        let shape = Shape {
+            family: "t5".into(),
+            encoder_layers: 1,
+            decoder_layers: 1,
+            d_model: 8,
+            d_kv: 4,
+            num_heads: 2,
+            d_ff: 16,
+            gated: false,
+            vocab_size: 100,
+        };
+        let (name, digest, device) = ("tiny".into(), "00".into(), "cpu".into());
+        Engine::new(BackboneInfo { name, shape, parameters: 1, digest, device }, Arc::new(Words), capacity)
+    }
+
+    fn ids() -> GenerateRequest {
+        GenerateRequest { adapter: None, ids: vec![1], max_new_tokens: 2 }
+    }
+
+    #[test]
+    fn full_and_stopped_are_errors_at_once() {
+        let (engine, receiver) = engine(1);
+        let _events = engine.generate(ids()).unwrap();
+        assert_eq!(engine.queued(), 1);
+        assert_eq!(engine.generate(ids()).unwrap_err(), Error::QueueFull { capacity: 1 });
+        drop(receiver);
+        assert!(!engine.is_running());
+        assert_eq!(engine.generate(ids()).unwrap_err(), Error::Stopped);
+    }
+
+    #[test]
+    fn the_engine_sees_that_a_client_left() {
+        let (engine, mut receiver) = engine(2);
+        let events = engine.generate(ids()).unwrap();
+        let Some(Command::Generate(command)) = receiver.blocking_recv() else { panic!("a generation was queued") };
+        assert!(!command.is_abandoned());
+        drop(events);
+        assert!(command.is_abandoned());
+        command.token(1, 0.0);
+        command.finish(FinishReason::Length);
+    }
+
+    #[test]
+    fn events_never_block_the_engine() {
+        let (engine, mut receiver) = engine(1);
+        let mut events = engine.generate(ids()).unwrap();
+        let Some(Command::Generate(command)) = receiver.blocking_recv() else { panic!("a generation was queued") };
+        command.token(7, -0.5);
+        command.token(8, -0.25);
+        command.finish(FinishReason::Stop);
+        let found: Vec<_> = std::iter::from_fn(|| events.blocking_recv()).collect();
+        let token = |id, logprob| Event::Token { id, logprob };
+        assert_eq!(found, [token(7, -0.5), token(8, -0.25), Event::Finished { reason: FinishReason::Stop }]);
+    }
+}
