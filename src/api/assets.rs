@@ -105,7 +105,11 @@ mod tests {
         let links = VIEWS.iter().flat_map(|view| [format!("/{view}"), format!("/{view}/some/thing")]);
         for link in links {
             let (status, headers, body) = get(&link, None).await;
-            assert_eq!((status, &headers[CONTENT_TYPE] == "text/html; charset=utf-8"), (StatusCode::OK, true), "{link}");
+            assert_eq!(
+                (status, &headers[CONTENT_TYPE] == "text/html; charset=utf-8"),
+                (StatusCode::OK, true),
+                "{link}"
+            );
             assert_eq!(body, index, "{link}");
             assert!(headers[CONTENT_SECURITY_POLICY].to_str().unwrap().contains("default-src 'none'"));
         }
