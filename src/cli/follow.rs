@@ -15,6 +15,12 @@ pub(super) fn submit(session: &Session, path: &str, request: &impl Serialize) ->
     follow(session, &id)
 }
 
+/// Puts a job back into the queue, if it does not run already, and follows it.
+pub(super) fn resume(session: &Session, id: &str) -> Result<Value> {
+    session.post(&format!("/v1/jobs/{id}/resume"), &serde_json::json!({}))?;
+    follow(session, id)
+}
+
 /// Follows a job on standard error. Ctrl-C cancels it, which leaves a checkpoint to resume from.
 pub(super) fn follow(session: &Session, id: &str) -> Result<Value> {
     let bar = ProgressBar::new(0);
