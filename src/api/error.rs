@@ -1,6 +1,6 @@
 //! Errors as clients see them. Domain errors become statuses here and nowhere else.
 
-use crate::{serve, structure};
+use crate::{jobs, registry, serve, structure, task};
 use axum::{
     Json,
     extract::multipart::MultipartError,
@@ -90,10 +90,6 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
     }
 
-    pub(crate) fn status(&self) -> StatusCode {
-        self.status
-    }
-
     pub(crate) fn code(&self) -> &str {
         &self.code
     }
@@ -176,6 +172,63 @@ impl From<serve::Error> for ApiError {
     }
 }
 
+impl From<registry::Error> for ApiError {
+    fn from(error: registry::Error) -> Self {
+        use registry::ErrorKind as Kind;
+        let code = error.code();
+        let status = match (error.kind(), error) {
+            (_, registry::Error::Structure(error)) => return error.into(),
+            (Kind::Internal | Kind::Unavailable, error) => {
+                // the paths of the server's disk are for its log
+                tracing::error!(%error, code, "the registry failed: {error}");
+                let unavailable = error.kind() == Kind::Unavailable;
+                let message = "the registry cannot serve this now; the server's log tells more under this request id";
+                let status =
+                    if unavailable { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR };
+                return Self::new(status, code, message);
+            }
+            (Kind::NotFound, error) => (StatusCode::NOT_FOUND, error),
+            (Kind::Conflict, error) => (StatusCode::CONFLICT, error),
+            (Kind::Malformed, error) => (StatusCode::BAD_REQUEST, error),
+            (Kind::Unusable, error) => (StatusCode::UNPROCESSABLE_ENTITY, error),
+            (Kind::TooLarge, error) => (StatusCode::PAYLOAD_TOO_LARGE, error),
+        };
+        Self::new(status.0, code, status.1.to_string())
+    }
+}
+
+impl From<task::Error> for ApiError {
+    fn from(error: task::Error) -> Self {
+        let status = match error {
+            task::Error::Unknown { .. } => StatusCode::NOT_FOUND,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, error.code(), error.to_string())
+    }
+}
+
+impl From<jobs::Error> for ApiError {
+    fn from(error: jobs::Error) -> Self {
+        use jobs::Error as E;
+        let param = error.param();
+        let message = error.to_string();
+        let mapped: Self = match error {
+            E::Invalid { .. } => Self::unservable("request_invalid", message),
+            E::Structure { source, .. } => source.into(),
+            E::Reference { source, .. } | E::Registry(source) => source.into(),
+            E::Missing { code, .. } => Self::not_found(code, message),
+            E::TaskChanged { .. } => Self::conflict("task_changed", message),
+            E::TooMany { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_jobs", message),
+            E::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_stopping", message),
+            E::Thread(_) => Self::internal(message),
+        };
+        match param {
+            Some(param) => mapped.at(param),
+            None => mapped,
+        }
+    }
+}
+
 impl From<MultipartError> for ApiError {
     fn from(error: MultipartError) -> Self {
         match error.status() {
@@ -184,7 +237,9 @@ impl From<MultipartError> for ApiError {
                 "body_too_large",
                 "the upload is larger than the server allows: send less, or raise `upload_bytes`",
             ),
-            _ => Self::malformed("multipart_invalid", format!("the multipart body is not valid: {}", error.body_text())),
+            _ => {
+                Self::malformed("multipart_invalid", format!("the multipart body is not valid: {}", error.body_text()))
+            }
         }
     }
 }

@@ -24,9 +24,13 @@ pub(crate) async fn same_site(State(state): State<AppState>, request: Request, n
         return refused("host_refused", message);
     }
     let writes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let foreign = |origin: &str| origin.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned()).is_none_or(
-        |authority| host.is_none_or(|host| !authority.as_str().eq_ignore_ascii_case(host)),
-    );
+    let foreign = |origin: &str| {
+        origin
+            .parse::<Uri>()
+            .ok()
+            .and_then(|uri| uri.authority().cloned())
+            .is_none_or(|authority| host.is_none_or(|host| !authority.as_str().eq_ignore_ascii_case(host)))
+    };
     match header(request.headers(), "origin") {
         Some(origin) if writes && foreign(origin) => {
             refused("origin_refused", format!("pages of `{origin}` may not write to this server"))

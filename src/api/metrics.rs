@@ -14,9 +14,8 @@ pub(crate) fn recorder() -> &'static PrometheusHandle {
     HANDLE.get_or_init(|| {
         let builder = PrometheusBuilder::new();
         let builder = builder.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS);
-        let builder = builder.and_then(|builder| {
-            builder.set_buckets_for_metric(Matcher::Prefix("s3delta_batch_".into()), &COUNTS)
-        });
+        let builder = builder
+            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Prefix("s3delta_batch_".into()), &COUNTS));
         let recorder = builder.unwrap_or_default().build_recorder();
         let handle = recorder.handle();
         if metrics::set_global_recorder(recorder).is_err() {

@@ -3,7 +3,7 @@
 use super::{ApiError, error::ErrorBody, extract::header};
 use axum::{
     extract::{MatchedPath, Request},
-    http::{HeaderValue, StatusCode},
+    http::{HeaderValue, StatusCode, header::ALLOW},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -52,6 +52,7 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
 /// Gives errors their body; those of the frameworks (a wrong method, a refused body) become ours under `/v1`.
 fn with_error_body(mut response: Response, path: &str, id: &str) -> Response {
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        tracing::info!(code = error.code(), "{path} {} {id}", error.code());
         return error.respond(id);
     }
     let status = response.status();
@@ -59,8 +60,20 @@ fn with_error_body(mut response: Response, path: &str, id: &str) -> Response {
     if !path.starts_with("/v1") || is_json || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
-    let message = status.canonical_reason().unwrap_or("the request failed").to_lowercase();
-    ApiError::new(status, "request_refused", message).respond(id)
+    let allowed = response.headers_mut().remove(ALLOW);
+    let error = match &allowed {
+        Some(methods) => {
+            let methods = methods.to_str().unwrap_or_default();
+            ApiError::new(status, "method_not_allowed", format!("{path} cannot be called like this: use {methods}"))
+        }
+        None => {
+            let reason = status.canonical_reason().unwrap_or("the request failed").to_lowercase();
+            ApiError::new(status, "request_refused", format!("{path} was refused: {reason}"))
+        }
+    };
+    let mut response = error.respond(id);
+    response.headers_mut().extend(allowed.map(|allowed| (ALLOW, allowed)));
+    response
 }
 
 /// The error body for a place without a response of its own, such as a stream under way.

@@ -59,11 +59,6 @@ fn work(inner: &Inner, id: &str, stop: &Arc<StopFlag>) -> crate::registry::Resul
         job.progress = control.last_progress().or(job.progress.take());
         finish(job, outcome, stop.get());
     })?;
-    let job = if job.state == JobState::Succeeded {
-        inner.registry.update_job(id, |job| job.checkpoint = None)?
-    } else {
-        job
-    };
     tracing::info!(job = %id, state = job.state.as_str(), "job {id} is {}", job.state.as_str());
     metrics::counter!("s3delta_jobs_finished_total", "kind" => job.kind.as_str(), "state" => job.state.as_str())
         .increment(1);

@@ -197,9 +197,10 @@ impl Registry {
         self.store().page(&JOBS, &filter.page, Order::Falling, keep)
     }
 
-    /// Changes a job's state, progress, result, error or `cancel_requested`; the other fields stay.
+    /// Changes a job's state, progress, result, error, `attempts` or `cancel_requested`; the other fields stay.
     ///
-    /// A job that succeeded lets go of its checkpoint. Times follow the state: running sets `started`, an end sets `finished`, and back in the queue clears the end.
+    /// A job that succeeded lets go of its checkpoint. Times follow the state: running sets `started`, an end sets
+    /// `finished`, and back in the queue clears the end.
     ///
     /// # Errors
     /// [`Error::JobState`] if the job cannot go there, such as from succeeded to running.
@@ -211,8 +212,8 @@ impl Registry {
         if !before.state.may_become(job.state) {
             return Err(Error::JobState { id: id.into(), from: before.state, to: job.state });
         }
-        let JobRecord { id, kind, request, created, idempotency_key, checkpoint, attempts, .. } = before.clone();
-        job = JobRecord { id, kind, request, created, idempotency_key, checkpoint, attempts, ..job };
+        let JobRecord { id, kind, request, created, idempotency_key, checkpoint, .. } = before.clone();
+        job = JobRecord { id, kind, request, created, idempotency_key, checkpoint, ..job };
         if job.state != before.state {
             job.follow_state();
         }

@@ -1,8 +1,10 @@
 //! Integration tests: one binary.
 
+mod api;
 mod backbone;
 mod delta_parity;
 mod dependencies;
+mod openapi;
 mod parity;
 mod reference;
 mod registry;

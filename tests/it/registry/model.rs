@@ -286,7 +286,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 400, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 400, ..Default::default() })]
 
     #[test]
     fn the_registry_does_what_the_model_does(ops in prop::collection::vec(op(), 1..60)) {
