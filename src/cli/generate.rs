@@ -2,7 +2,7 @@
 
 use super::objects::{STRUCTURE_FILE, WEIGHTS_FILE, fetch};
 use super::session::Session;
-use super::{On, open_device};
+use super::{On, open_device, output};
 use crate::delta::{DeltaWeights, Layout, Single};
 use crate::structure::Structure;
 use crate::t5::{Backbone, Deltas, Frozen, GreedyOptions, generate_greedy};
@@ -65,12 +65,12 @@ impl Args {
             Err(_) => Vec::new(),
         };
         if !self.json {
-            text.iter().for_each(|text| println!("{text}"));
+            text.iter().for_each(output::line);
             return Ok(());
         }
         let ids: Vec<_> = made.iter().map(|row| &row.ids).collect();
         let scores: Vec<_> = made.iter().map(|row| row.score).collect();
-        println!("{}", serde_json::json!({"ids": ids, "text": text, "scores": scores}));
+        output::line(serde_json::json!({"ids": ids, "text": text, "scores": scores}));
         Ok(())
     }
 

@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
     propagate_version = true,
     after_help = "\
 Examples:
-  s3delta quickstart                                        the whole way on built-in backbone and tasks
+  s3delta quickstart                                        the whole way, on what is built in
   s3delta serve --backbone ./t5-large                       HTTP on 127.0.0.1:8080
   s3delta search --task sst2 --data ./data --budget 5.447%  search and re-train a structure
   s3delta transfer --from sst2 --to cola --data ./data      train it on another task
@@ -151,6 +151,14 @@ fn open_device(config: &Config) -> Result<(Device, DeviceChoice)> {
 }
 
 impl Cli {
+    /// What is logged unless S3DELTA_LOG says otherwise: a server tells what it does, a command shows its own progress.
+    pub fn log_level(&self) -> &'static str {
+        match self.command {
+            Command::Serve(_) | Command::Quickstart(quickstart::Args { exit: false, .. }) => "warn,s3delta=info",
+            _ => "warn",
+        }
+    }
+
     /// Runs the command.
     pub fn run(self) -> Result<()> {
         let home = self.home;

@@ -24,7 +24,7 @@ What is in the registry already is not computed again.")]
 pub(crate) struct Args {
     /// Stop after the work instead of serving.
     #[arg(long)]
-    exit: bool,
+    pub(super) exit: bool,
     /// Port to serve on afterwards [default: 8080].
     #[arg(long)]
     port: Option<u16>,
@@ -106,7 +106,7 @@ fn print(rows: &Value, seconds: f64) {
     let lines = rows.as_array().into_iter().flatten();
     let table: Vec<_> = lines.map(|row| columns.iter().map(|name| cell(row, name)).collect()).collect();
     output::table(&columns, &table);
-    println!("\n{seconds:.0} s");
+    output::line(format!("\n{seconds:.0} s"));
 }
 
 /// The jobs of the quickstart, each known by its request, so that a second run finds what the first one made.

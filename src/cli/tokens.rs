@@ -34,7 +34,7 @@ impl Tokens {
                 if tokens.list().iter().any(|token| token.name == *name) {
                     bail!("there is a token `{name}` already: revoke it, or choose another name");
                 }
-                println!("{}", tokens.create(name, scope.iter().copied().collect())?);
+                output::line(tokens.create(name, scope.iter().copied().collect())?);
                 eprintln!("a running server knows it after a restart");
             }
             Self::List => {
