@@ -10,9 +10,12 @@ use tracing_subscriber::EnvFilter;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("S3DELTA_LOG").unwrap_or_else(|_| EnvFilter::new("warn,s3delta=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-    match Cli::parse().run() {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("S3DELTA_LOG").unwrap_or_else(|_| EnvFilter::new(cli.log_level()));
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_target(false).with_ansi(colours).init();
+    match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -6,6 +6,11 @@ use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// How often a line tells of the progress where there is no terminal to draw a bar on.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Submits a job to `path` and follows it; the answer is the finished job.
 pub(super) fn submit(session: &Session, path: &str, request: &impl Serialize) -> Result<Value> {
@@ -15,10 +20,18 @@ pub(super) fn submit(session: &Session, path: &str, request: &impl Serialize) ->
     follow(session, &id)
 }
 
+/// Puts a job back into the queue, if it does not run already, and follows it.
+pub(super) fn resume(session: &Session, id: &str) -> Result<Value> {
+    session.post(&format!("/v1/jobs/{id}/resume"), &serde_json::json!({}))?;
+    follow(session, id)
+}
+
 /// Follows a job on standard error. Ctrl-C cancels it, which leaves a checkpoint to resume from.
 pub(super) fn follow(session: &Session, id: &str) -> Result<Value> {
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template("{prefix:>9} {bar:28} {pos}/{len} {msg}").expect("a fixed template"));
+    let terminal = std::io::stderr().is_terminal();
+    let mut told = Instant::now();
     let interrupted = output::interrupted();
     let mut cancelled = false;
     let mut last = Value::Null;
@@ -28,7 +41,12 @@ pub(super) fn follow(session: &Session, id: &str) -> Result<Value> {
             session.post(&format!("/v1/jobs/{id}/cancel"), &serde_json::json!({}))?;
         }
         match event {
-            "progress" => show(&bar, &data),
+            "progress" if terminal => show(&bar, &data),
+            "progress" if told.elapsed() >= TELL_EVERY => {
+                told = Instant::now();
+                show(&bar, &data);
+                eprintln!("    {} {}/{} {}", bar.prefix(), bar.position(), bar.length().unwrap_or(0), bar.message());
+            }
             "state" => last = data,
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use super::objects::{STRUCTURE_FILE, WEIGHTS_FILE, fetch};
 use super::session::Session;
-use super::{On, output};
+use super::{On, open_device, output};
 use crate::delta::{DeltaWeights, Layout, Single};
 use crate::structure::Structure;
 use crate::t5::{Backbone, Deltas, Frozen, GreedyOptions, generate_greedy};
@@ -48,15 +48,15 @@ impl Args {
         if self.num_beams != 1 {
             bail!("--num-beams {}: beam search is not there yet, decode greedily with --num-beams 1", self.num_beams);
         }
-        let device = self.on.compute.open()?;
-        let backbone = Backbone::resolve(&self.on.backbone, &device)?;
+        let config = self.on.config(home)?;
+        let (device, _) = open_device(&config)?;
+        let backbone = Backbone::resolve(&config.backbone, &device)?;
         let rows = self.rows(&backbone)?;
         let deltas: Box<dyn Deltas> = match &self.adapter {
             Some(adapter) => Box::new(load(&backbone, &self.files(home, adapter)?)?),
             None => Box::new(Frozen),
         };
-        let options =
-            GreedyOptions { max_new_tokens: self.max_new_tokens.into(), min_new_tokens: self.min_new_tokens };
+        let options = GreedyOptions { max_new_tokens: self.max_new_tokens.into(), min_new_tokens: self.min_new_tokens };
         let encoded = backbone.model.encode(&backbone.model.batch(&rows)?, &*deltas);
         let made = generate_greedy(&backbone.model, &backbone.config, &encoded, options, &*deltas)?;
         let text = match backbone.tokenizer() {
@@ -65,12 +65,12 @@ impl Args {
             Err(_) => Vec::new(),
         };
         if !self.json {
-            text.iter().for_each(|text| println!("{text}"));
+            text.iter().for_each(output::line);
             return Ok(());
         }
         let ids: Vec<_> = made.iter().map(|row| &row.ids).collect();
         let scores: Vec<_> = made.iter().map(|row| row.score).collect();
-        println!("{}", serde_json::json!({"ids": ids, "text": text, "scores": scores}));
+        output::line(serde_json::json!({"ids": ids, "text": text, "scores": scores}));
         Ok(())
     }
 
@@ -88,7 +88,7 @@ impl Args {
     fn files(&self, home: &Path, adapter: &str) -> Result<(Vec<u8>, Vec<u8>)> {
         let folder = Path::new(adapter);
         if !folder.is_dir() {
-            return fetch(&Session::open(home, &On::default_backbone())?, adapter);
+            return fetch(&Session::open(home, &On::default())?, adapter);
         }
         let read = |file: &str| {
             let path = folder.join(file);

@@ -50,7 +50,7 @@ pub(crate) enum Structures {
 
 impl Structures {
     pub(crate) fn run(&self, home: &Path) -> Result<()> {
-        let session = Session::open(home, &On::default_backbone())?;
+        let session = Session::open(home, &On::default())?;
         match self {
             Self::List { source_task, json } => {
                 let filter = source_task.as_ref().map(|task| format!("?source_task={task}")).unwrap_or_default();
@@ -64,7 +64,8 @@ impl Structures {
             }
             Self::Show { id } => output::json(&session.get(&format!("/v1/structures/{id}"))?),
             Self::Import { file } => {
-                let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+                let text =
+                    std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
                 let document: Value = serde_json::from_str(&text).with_context(|| format!("`{}`", file.display()))?;
                 output::json(&session.post("/v1/structures", &document)?)
             }
@@ -133,7 +134,7 @@ impl Adapters {
     pub(crate) fn run(&self, home: &Path) -> Result<()> {
         let on = match self {
             Self::Import { on, .. } => On::clone(on),
-            _ => On::default_backbone(),
+            _ => On::default(),
         };
         let session = Session::open(home, &on)?;
         match self {
@@ -264,7 +265,7 @@ impl Jobs {
     pub(crate) fn run(&self, home: &Path) -> Result<()> {
         let on = match self {
             Self::Resume { on, .. } => On::clone(on),
-            _ => On::default_backbone(),
+            _ => On::default(),
         };
         let session = Session::open(home, &on)?;
         match self {
@@ -278,10 +279,7 @@ impl Jobs {
             }
             Self::Show { id } => output::json(&session.get(&format!("/v1/jobs/{id}"))?),
             Self::Cancel { id } => output::json(&session.post(&format!("/v1/jobs/{id}/cancel"), &json!({}))?),
-            Self::Resume { id, .. } => {
-                session.post(&format!("/v1/jobs/{id}/resume"), &json!({}))?;
-                output::json(&follow::follow(&session, id)?)
-            }
+            Self::Resume { id, .. } => output::json(&follow::resume(&session, id)?),
             Self::Rm { id } => session.delete(&format!("/v1/jobs/{id}")),
         }
     }

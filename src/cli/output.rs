@@ -2,12 +2,20 @@
 
 use anyhow::Result;
 use serde::Serialize;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Prints a line. A reader that has seen enough (`| head`) ends the command without a word.
+pub(super) fn line(text: impl std::fmt::Display) {
+    if writeln!(std::io::stdout(), "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
 /// Prints one JSON document.
 pub(super) fn json(value: &impl Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    line(serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
@@ -18,12 +26,12 @@ pub(super) fn table(headers: &[&str], rows: &[Vec<String>]) {
         cells.chain([headers[column].chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<_> = (0..headers.len()).map(width).collect();
-    let line = |cells: Vec<&str>| {
+    let print = |cells: Vec<&str>| {
         let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        println!("{}", padded.collect::<Vec<_>>().join("  ").trim_end());
+        line(padded.collect::<Vec<_>>().join("  ").trim_end());
     };
-    line(headers.to_vec());
-    rows.iter().for_each(|row| line(row.iter().map(String::as_str).collect()));
+    print(headers.to_vec());
+    rows.iter().for_each(|row| print(row.iter().map(String::as_str).collect()));
 }
 
 /// A question whether Ctrl-C was pressed. The first press is noted; a second one ends the process at once.

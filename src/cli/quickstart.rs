@@ -12,6 +12,7 @@ use std::time::Instant;
 const SOURCE: &str = "builtin-sentiment";
 const TARGET: &str = "builtin-topic";
 const BUDGET: &str = "5.447%";
+const BACKBONE: &str = "builtin:pocket-t5";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -23,10 +24,10 @@ What is in the registry already is not computed again.")]
 pub(crate) struct Args {
     /// Stop after the work instead of serving.
     #[arg(long)]
-    exit: bool,
-    /// Port to serve on afterwards.
-    #[arg(long, env = "S3DELTA_PORT", default_value_t = 8080)]
-    port: u16,
+    pub(super) exit: bool,
+    /// Port to serve on afterwards [default: 8080].
+    #[arg(long)]
+    port: Option<u16>,
     #[command(flatten)]
     compute: super::Compute,
     /// Print the scores as JSON.
@@ -37,7 +38,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, home: &Path) -> Result<()> {
         let started = Instant::now();
-        let on = On { compute: self.compute.clone(), ..On::default_backbone() };
+        let on = On { compute: self.compute.clone(), backbone: Some(BACKBONE.into()) };
         let session = Session::open(home, &on)?;
         for task in [SOURCE, TARGET] {
             tasks::register(&session, task, &Data::plain(None))?;
@@ -56,8 +57,8 @@ impl Args {
             with(json!({"structure": "random", "budget": BUDGET, "task": SOURCE, "adapter": "sentiment-random"})),
         )?;
         eprintln!("3/5 training BitFit, a hand-made structure");
-        let bitfit =
-            steps.job("/v1/retrains", with(json!({"structure": "bitfit", "task": SOURCE, "adapter": "sentiment-bitfit"})))?;
+        let bitfit = steps
+            .job("/v1/retrains", with(json!({"structure": "bitfit", "task": SOURCE, "adapter": "sentiment-bitfit"})))?;
         eprintln!("4/5 transferring the structure to {TARGET}");
         let transfer = steps.job(
             "/v1/transfers",
@@ -89,9 +90,9 @@ impl Args {
              curl -s localhost:{port}/v1/predictions -H 'content-type: application/json' \\\n    \
              -d '{{\"adapters\": [\"sentiment\", \"topic\"], \"inputs\": [{{\"sentence\": \"the film was not good\"}}]}}'\n  \
              and the page at http://localhost:{port}/\n",
-            port = self.port
+            port = self.port.unwrap_or(8080)
         );
-        serve::Args::local(on, self.port).run(home)
+        serve::Args::after_quickstart(self.compute.clone(), BACKBONE, self.port).run(home)
     }
 }
 
@@ -105,7 +106,7 @@ fn print(rows: &Value, seconds: f64) {
     let lines = rows.as_array().into_iter().flatten();
     let table: Vec<_> = lines.map(|row| columns.iter().map(|name| cell(row, name)).collect()).collect();
     output::table(&columns, &table);
-    println!("\n{seconds:.0} s");
+    output::line(format!("\n{seconds:.0} s"));
 }
 
 /// The jobs of the quickstart, each known by its request, so that a second run finds what the first one made.
@@ -122,9 +123,10 @@ impl Steps<'_> {
             eprintln!("    found in the registry: job {}", done["id"].as_str().unwrap_or_default());
             return Ok(done["result"].clone());
         }
-        let running = earlier.iter().filter(same).find(|job| matches!(job["state"].as_str(), Some("queued" | "running")));
+        let running =
+            earlier.iter().filter(same).find(|job| matches!(job["state"].as_str(), Some("queued" | "running")));
         let job = match running {
-            Some(job) => follow::follow(self.session, job["id"].as_str().unwrap_or_default())?,
+            Some(job) => follow::resume(self.session, job["id"].as_str().unwrap_or_default())?,
             None => follow::submit(self.session, path, &request)?,
         };
         Ok(job["result"].clone())

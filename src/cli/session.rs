@@ -1,8 +1,10 @@
 //! A command's way to the API: over HTTP to the server that holds the registry, or, where none runs, to the same router
 //! in this process.
 
-use super::{App, On};
+use super::On;
+use super::app::{App, Mode};
 use anyhow::{Context, Result, bail};
+use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use futures_util::StreamExt;
@@ -23,7 +25,7 @@ enum Way {
     /// A running server's address and the token to show it.
     Server { base: String, token: Option<String> },
     /// The router in this process.
-    Here(Box<App>),
+    Here(Router, Box<App>),
 }
 
 /// What the API answered.
@@ -37,7 +39,10 @@ impl Session {
     pub(super) fn open(home: &Path, on: &On) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let way = match crate::registry::Registry::open(home) {
-            Ok(registry) => Way::Here(Box::new(App::start(registry, on)?)),
+            Ok(registry) => {
+                let app = App::start(registry, on.config(home)?, Mode::Command)?;
+                Way::Here(app.router(), Box::new(app))
+            }
             Err(crate::registry::Error::Locked { server: Some(server), .. }) => {
                 let token = std::env::var("S3DELTA_TOKEN").ok();
                 Way::Server { base: format!("http://{}", server.address), token }
@@ -55,21 +60,12 @@ impl Session {
     fn check_backbone(&self, base: &str, on: &On) -> Result<()> {
         let served = self.get("/v1/backbone")?;
         let name = served["name"].as_str().unwrap_or_default();
-        if on.is_given() && name != on.backbone {
-            bail!(
-                "the server at {base} holds this registry and serves the backbone `{name}`, not `{}`: leave --backbone \
-                 out, stop the server, or give another --home",
-                on.backbone
-            );
-        }
-        Ok(())
-    }
-
-    /// The app, if it runs in this process.
-    pub(super) fn here(&self) -> Option<&App> {
-        match &self.way {
-            Way::Here(app) => Some(app),
-            Way::Server { .. } => None,
+        match &on.backbone {
+            Some(wanted) if wanted != name => bail!(
+                "the server at {base} holds this registry and serves the backbone `{name}`, not `{wanted}`: leave \
+                 --backbone out, stop the server, or give another --home"
+            ),
+            _ => Ok(()),
         }
     }
 
@@ -97,11 +93,14 @@ impl Session {
 
     /// Uploads parts as multipart/form-data: name, file name for binary parts, bytes.
     pub(super) fn upload(&self, path: &str, parts: &[(&str, Option<&str>, Vec<u8>)]) -> Result<Value> {
-        let boundary = format!("s3delta-{}", blake3::hash(&parts.iter().flat_map(|p| p.2.clone()).collect::<Vec<_>>()).to_hex());
+        let boundary =
+            format!("s3delta-{}", blake3::hash(&parts.iter().flat_map(|p| p.2.clone()).collect::<Vec<_>>()).to_hex());
         let mut body = Vec::new();
         for (name, file, bytes) in parts {
             let file = file.map(|file| format!("; filename=\"{file}\"")).unwrap_or_default();
-            body.extend(format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n").into_bytes());
+            body.extend(
+                format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n").into_bytes(),
+            );
             body.extend(bytes);
             body.extend(b"\r\n");
         }
@@ -177,15 +176,27 @@ impl Session {
                 let (parts, body) = response.into_parts();
                 Ok(Answer { status: parts.status, body: Box::new(body.into_reader()) })
             }
-            Way::Here(app) => {
+            Way::Here(router, _) => {
                 let request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
                 let request = content_type.iter().fold(request, |r, value| r.header(header::CONTENT_TYPE, *value));
                 let request = request.body(Body::from(body.to_vec()))?;
-                let response = self.runtime.block_on(app.router.clone().oneshot(request)).expect("a router is infallible");
+                let response = self.runtime.block_on(router.clone().oneshot(request)).expect("a router is infallible");
                 let (parts, body) = response.into_parts();
                 let stream = body.into_data_stream();
-                Ok(Answer { status: parts.status, body: Box::new(Blocking { runtime: &self.runtime, stream, left: Vec::new() }) })
+                Ok(Answer {
+                    status: parts.status,
+                    body: Box::new(Blocking { runtime: &self.runtime, stream, left: Vec::new() }),
+                })
             }
+        }
+    }
+}
+
+impl Drop for Session {
+    /// Lets a job that is under way keep a checkpoint, and gives the registry back.
+    fn drop(&mut self) {
+        if let Way::Here(_, app) = &self.way {
+            self.runtime.block_on(app.shutdown());
         }
     }
 }

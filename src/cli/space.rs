@@ -1,6 +1,6 @@
 //! `s3delta space`: counts a search space from a backbone's configuration alone.
 
-use super::output;
+use super::{On, output};
 use crate::structure::{Space, SpaceFile};
 use crate::t5::Backbone;
 use anyhow::{Context, Result};
@@ -12,9 +12,9 @@ Examples:
   s3delta space --backbone ./t5-large --space mix --json
   s3delta space --backbone ./t5-large --space my-space.toml")]
 pub(crate) struct Args {
-    /// Hugging Face directory (config.json is enough), or builtin:pocket-t5.
-    #[arg(long, env = "S3DELTA_BACKBONE", default_value = "builtin:pocket-t5", value_name = "DIR|builtin:NAME")]
-    backbone: String,
+    /// Hugging Face directory (config.json is enough), or builtin:NAME [default: S3DELTA_BACKBONE, or builtin:pocket-t5].
+    #[arg(long, value_name = "DIR|builtin:NAME")]
+    backbone: Option<String>,
     /// mix, lora, full, or a TOML file.
     #[arg(long, default_value = "mix", value_name = "NAME|FILE")]
     space: String,
@@ -24,8 +24,9 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn run(&self) -> Result<()> {
-        let shape = Backbone::resolve_config(&self.backbone)?.shape();
+    pub(crate) fn run(&self, home: &Path) -> Result<()> {
+        let on = On { backbone: self.backbone.clone(), ..On::default() };
+        let shape = Backbone::resolve_config(&on.config(home)?.backbone)?.shape();
         let space = match read_space(&self.space)? {
             Some(file) => Space::from_file(&file, &shape)?,
             None => Space::built_in(&self.space, &shape)?,

@@ -1,8 +1,8 @@
 //! `s3delta tasks`, and how other commands name a task.
 
+use super::On;
 use super::output;
 use super::session::Session;
-use super::{Compute, On};
 use crate::task::{self, Split, Task};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -64,7 +64,7 @@ impl Data {
 
 impl Tasks {
     pub(crate) fn run(&self, home: &Path) -> Result<()> {
-        let session = Session::open(home, &On::default_backbone())?;
+        let session = Session::open(home, &On::default())?;
         match self {
             Self::List { json } => {
                 let tasks = session.list("/v1/tasks")?;
@@ -81,7 +81,9 @@ impl Tasks {
                     })
                     .collect();
                 let registered = |name: &str| tasks.iter().any(|task| task["name"] == name);
-                for name in task::builtin_names().iter().copied().chain(task::ready_made().iter().map(|d| d.name.as_str())) {
+                for name in
+                    task::builtin_names().iter().copied().chain(task::ready_made().iter().map(|d| d.name.as_str()))
+                {
                     if !registered(name) {
                         let dash = || "-".to_string();
                         let how = if task::builtin_names().contains(&name) { "built in" } else { "ready: give --data" };
@@ -136,14 +138,4 @@ fn exclude(task: &mut Task, other: &Task) -> Result<()> {
         bail!("no row is left in the {split} split of `{}`", task.name());
     }
     Ok(())
-}
-
-impl On {
-    /// For commands that compute nothing.
-    pub(super) fn default_backbone() -> Self {
-        Self {
-            backbone: Self::DEFAULT.into(),
-            compute: Compute { device: crate::t5::DeviceChoice::Cpu, threads: None },
-        }
-    }
 }

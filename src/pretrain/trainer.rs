@@ -270,8 +270,8 @@ fn loss(model: &T5, batch: &[Example], start: u32) -> Result<Tensor<1>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::{CorruptionConfig, ModelConfig, TextConfig, VocabularyConfig};
     use super::*;
+    use crate::pretrain::{CorruptionConfig, ModelConfig, TextConfig, VocabularyConfig};
 
     fn config(steps: usize) -> PretrainConfig {
         PretrainConfig {
