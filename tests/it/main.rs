@@ -7,6 +7,7 @@ mod delta_parity;
 mod dependencies;
 mod openapi;
 mod parity;
+mod pretrain;
 mod reference;
 mod registry;
 mod search;
