@@ -15,29 +15,31 @@ const SOURCES: [&str; 6] =
     ["index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts", "src"];
 
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-env-changed=S3DELTA_WEB");
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=S3DELTA_WEB");
     let web = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("web");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("web");
     for source in SOURCES {
-        println!("cargo:rerun-if-changed={}", web.join(source).display());
+        println!("cargo::rerun-if-changed={}", web.join(source).display());
     }
     let mode = env::var("S3DELTA_WEB").unwrap_or_default();
     let built = match mode.as_str() {
         "off" => Err("S3DELTA_WEB=off was set when it was built".to_string()),
         "" | "auto" | "require" => build(&web, &out),
-        _ => panic!("S3DELTA_WEB={mode} is not known: use off, auto or require"),
+        _ => return println!("cargo::error=S3DELTA_WEB={mode} is not known: use off, auto or require"),
     };
     let files = match built {
         Ok(files) => files,
-        Err(reason) if mode == "require" => panic!("the web page was not built: {reason}"),
+        Err(reason) if mode == "require" => {
+            return reason.lines().for_each(|line| println!("cargo::error={line}"));
+        }
         Err(reason) => {
             if mode != "off" {
                 for line in reason.lines() {
-                    println!("cargo:warning={line}");
+                    println!("cargo::warning={line}");
                 }
                 println!(
-                    "cargo:warning=s3delta works without the web page, which was not built. With Node 20.19 or later, \
+                    "cargo::warning=s3delta works without the web page, which was not built. With Node 20.19 or later, \
                      `S3DELTA_WEB=require cargo build --release` tries again"
                 );
             }
@@ -63,8 +65,8 @@ fn build(web: &Path, out: &Path) -> Result<Vec<String>, String> {
     if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
         println!("the locked packages are installed");
     } else {
-        let arguments = ["ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--fetch-retries=1"];
-        run(out, "npm", &arguments)?;
+        let arguments = ["ci", "--ignore-scripts", "--omit=dev", "--prefer-offline", "--no-audit", "--no-fund"];
+        run(out, "npm", &[&arguments[..], &["--fetch-retries=1"]].concat())?;
         fs::write(&stamp, lock).map_err(io("write to OUT_DIR"))?;
     }
     let dist = out.join("dist");
@@ -75,7 +77,7 @@ fn build(web: &Path, out: &Path) -> Result<Vec<String>, String> {
     if files.iter().any(|file| file == "/index.html") { Ok(files) } else { Err("Vite made no index.html".into()) }
 }
 
-/// Runs a command of Node; the error carries the end of what it printed.
+/// Runs a command of Node; the error carries the telling lines of what it printed.
 fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<(), String> {
     let file = if cfg!(windows) { format!("{program}.cmd") } else { program.to_string() };
     let command = format!("{program} {}", arguments.join(" "));
@@ -91,9 +93,9 @@ fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<(), String> {
     }
     let printed = [output.stdout, output.stderr].concat();
     let printed = String::from_utf8_lossy(&printed);
-    let lines: Vec<_> = printed.lines().filter(|line| !line.trim().is_empty()).collect();
-    let end = lines[lines.len().saturating_sub(12)..].join("\n");
-    Err(format!("`{command}` failed ({}):\n{end}", output.status))
+    let telling = |line: &&str| !line.trim().is_empty() && !line.contains("    at ") && !line.starts_with("npm warn");
+    let lines: Vec<_> = printed.lines().filter(telling).take(12).collect();
+    Err(format!("`{command}` failed ({}):\n{}", output.status, lines.join("\n")))
 }
 
 /// A page that says why there is no web page and how to get one.

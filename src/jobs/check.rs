@@ -1,10 +1,10 @@
 //! Checks a request against the registry and the backbone before it is accepted, so that it fails at once, not at night.
 
-use super::{Baseline, Error, EvaluationRequest, JobRequest, Result, RetrainRequest, SearchRequest, TransferRequest};
+use super::{Error, EvaluationRequest, JobRequest, Result, RetrainRequest, SearchRequest, TransferRequest};
 use crate::{
     registry::{self, PageRequest, Registry, StructureFilter, check_name},
     serve::BackboneInfo,
-    structure::{Origin, Shape, Structure},
+    structure::{Baseline, Origin, Shape, Structure},
 };
 
 /// The request with its task's digest filled in.

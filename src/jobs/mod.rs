@@ -1,7 +1,8 @@
 //! Jobs: searches, re-trainings, transfers and evaluations, one after the other on a thread of their own.
 //!
 //! Requests are plain data shared by the API, the command line and the web page. The queue and its worker know how to
-//! persist, stop and resume a job, and nothing of what it computes: that is the [`Runner`], given at construction.
+//! persist, stop and resume a job, and nothing of what it computes: that is the [`Runner`], given at construction, of which
+//! [`runner`] makes the real one.
 
 mod check;
 mod control;
@@ -9,6 +10,8 @@ mod error;
 mod progress;
 mod queue;
 mod request;
+mod run;
+mod stage;
 mod worker;
 
 #[cfg(test)]
@@ -22,6 +25,6 @@ pub use progress::{
 };
 pub use queue::{Jobs, Runner};
 pub use request::{
-    Baseline, EvaluationRequest, JobRequest, Length, Order, RetrainRequest, SearchRequest, SpaceChoice, Training,
-    TransferRequest,
+    EvaluationRequest, JobRequest, Length, RetrainRequest, SearchRequest, SpaceChoice, Training, TransferRequest,
 };
+pub use run::runner;

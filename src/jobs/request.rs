@@ -3,7 +3,8 @@
 use super::{Error, Result};
 use crate::{
     registry::JobKind,
-    structure::{Budget, Selection, Shape, Space, SpaceFile},
+    search::Order,
+    structure::{Baseline, Budget, Selection, Shape, Space, SpaceFile},
     task::Split,
 };
 use serde::{Deserialize, Serialize};
@@ -201,17 +202,6 @@ fn test() -> Split {
     Split::Test
 }
 
-/// Whether the structural gradient sees through one step of the delta weights.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Order {
-    /// It does not: two passes a step.
-    #[default]
-    First,
-    /// It does, by finite differences: four passes a step.
-    Second,
-}
-
 /// A search space by name or in full.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(untagged, expecting = "a space must be `mix`, `lora`, `full`, or an object with name, include and exclude")]
@@ -235,46 +225,6 @@ impl SpaceChoice {
             SpaceChoice::Name(name) => Space::built_in(name, shape),
             SpaceChoice::File(file) => Space::from_file(file, shape),
         }
-    }
-}
-
-/// Structures that need no search (method.md section 5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Baseline {
-    /// A uniform draw within the budget.
-    Random,
-    /// BitFit wherever the space admits it.
-    Bitfit,
-    /// LNFit on every layer norm.
-    Lnfit,
-    /// LoRA r = 1 on q and v.
-    LoraQv,
-    /// Low-rank adapters after every module.
-    LowRankAdapter,
-    /// Dense adapters after every module.
-    Adapter,
-}
-
-impl Baseline {
-    /// Every baseline.
-    pub const ALL: [Self; 6] =
-        [Self::Random, Self::Bitfit, Self::Lnfit, Self::LoraQv, Self::LowRankAdapter, Self::Adapter];
-
-    /// The word used in requests.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Random => "random",
-            Self::Bitfit => "bitfit",
-            Self::Lnfit => "lnfit",
-            Self::LoraQv => "lora_qv",
-            Self::LowRankAdapter => "low_rank_adapter",
-            Self::Adapter => "adapter",
-        }
-    }
-
-    /// The baseline of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|baseline| baseline.as_str() == name)
     }
 }
 

@@ -225,11 +225,13 @@ impl Registry {
         }
         let dropped = before.checkpoint.filter(|checkpoint| job.checkpoint != Some(*checkpoint));
         if let Some(dropped) = &dropped {
-            write.remove(&BLOB_USERS, &user_key(dropped, &owner(&job.id)));
+            write.remove(&BLOB_USERS, &user_key(dropped, &owner(&job.id)))?;
         }
         write.put(&JOBS, &job.id, &job)?;
         write.commit()?;
-        dropped.map_or(Ok(()), |dropped| self.collect(&dropped))?;
+        if let Some(dropped) = &dropped {
+            self.collect(dropped);
+        }
         Ok(job)
     }
 
@@ -246,12 +248,14 @@ impl Registry {
             return Ok(job);
         }
         if let Some(before) = &before {
-            write.remove(&BLOB_USERS, &user_key(before, &owner(id)));
+            write.remove(&BLOB_USERS, &user_key(before, &owner(id)))?;
         }
         write.put(&BLOB_USERS, &user_key(&blob.digest(), &owner(id)), &())?;
         write.put(&JOBS, id, &job)?;
         write.commit()?;
-        before.map_or(Ok(()), |before| self.collect(&before))?;
+        if let Some(before) = &before {
+            self.collect(before);
+        }
         Ok(job)
     }
 
@@ -263,14 +267,17 @@ impl Registry {
             return Err(Error::JobActive { id: job.id, state: job.state });
         }
         if let Some(key) = &job.idempotency_key {
-            write.remove(&KEYS, key);
+            write.remove(&KEYS, key)?;
         }
         if let Some(checkpoint) = &job.checkpoint {
-            write.remove(&BLOB_USERS, &user_key(checkpoint, &owner(id)));
+            write.remove(&BLOB_USERS, &user_key(checkpoint, &owner(id)))?;
         }
-        write.remove(&JOBS, id);
+        write.remove(&JOBS, id)?;
         write.commit()?;
-        job.checkpoint.map_or(Ok(()), |checkpoint| self.collect(&checkpoint))
+        if let Some(checkpoint) = &job.checkpoint {
+            self.collect(checkpoint);
+        }
+        Ok(())
     }
 
     /// To be called once at start, before any worker runs: jobs that a former process left running go back into the

@@ -6,7 +6,7 @@
 use crate::structure::{Shape, Structure};
 use serde::Serialize;
 use std::{path::PathBuf, sync::Arc, time::Instant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// The result of engine operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -183,10 +183,15 @@ impl Score {
     }
 }
 
+/// Events that a generation's channel holds at most; the engine refuses to make more tokens than that.
+pub(super) const MOST_EVENTS: usize = 1 << 20;
+
 /// The cloneable handle to the engine thread.
 #[derive(Clone)]
 pub struct Engine {
     commands: mpsc::Sender<Command>,
+    /// True once the engine is to end; its thread holds the only receiver.
+    stop: watch::Sender<bool>,
     backbone: Arc<BackboneInfo>,
     tokenizer: Arc<dyn Tokenize>,
 }
@@ -199,7 +204,19 @@ impl Engine {
         capacity: usize,
     ) -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(capacity.max(1));
-        (Self { commands, backbone: Arc::new(backbone), tokenizer }, receiver)
+        (Self { commands, stop: watch::Sender::new(false), backbone: Arc::new(backbone), tokenizer }, receiver)
+    }
+
+    /// What the engine thread watches to know that it is to end.
+    pub(super) fn stop_signal(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    /// Refuses new requests, waits until those already queued are answered, and ends the engine thread. Without a call
+    /// the thread ends so when the last handle is dropped.
+    pub async fn shutdown(&self) {
+        self.stop.send_replace(true);
+        self.stop.closed().await;
     }
 
     /// The served backbone.
@@ -217,7 +234,7 @@ impl Engine {
     /// # Errors
     /// [`Error::QueueFull`], [`Error::Stopped`].
     pub fn generate(&self, request: GenerateRequest) -> Result<mpsc::Receiver<Event>> {
-        let (events, receiver) = mpsc::channel(request.max_new_tokens + 1);
+        let (events, receiver) = mpsc::channel(request.max_new_tokens.saturating_add(1).min(MOST_EVENTS));
         self.send(Command::Generate(Generate { request, queued: Instant::now(), events }))?;
         Ok(receiver)
     }

@@ -1,8 +1,27 @@
 //! Serving: one engine thread that owns the model, and the cloneable handle that everything else talks to.
+//!
+//! Requests of different adapters, of every kind, share one batch and one forward. [`start`] gives the handle; the
+//! thread encodes what has come, lets it join the rows that are being decoded, and makes a token of every row a turn.
 
+mod adapters;
+mod compute;
+mod decoding;
+mod engine;
 mod handle;
+mod request;
+#[cfg(test)]
+mod scenarios;
+mod scoring;
+mod settings;
+#[cfg(test)]
+mod testing;
+mod text;
+mod view;
 
+pub use engine::start;
 pub use handle::{
     Adapter, BackboneInfo, Command, Engine, Error, Event, FinishReason, Generate, GenerateRequest, Result, Score,
     ScoreRequest, Tokenize,
 };
+pub use settings::Settings;
+pub use text::Text;

@@ -97,6 +97,20 @@ impl Cache {
         self.capacity = capacity;
     }
 
+    /// Makes room for `capacity` tokens a row, so that a batch may start small and grow as rows turn out long.
+    pub fn reserve(&mut self, capacity: usize) {
+        if capacity <= self.capacity {
+            return;
+        }
+        for layer in &mut self.layers {
+            layer.own = layer.own.take().map(|own| KeysValues {
+                keys: widen(own.keys, 2, capacity, 0.0),
+                values: widen(own.values, 2, capacity, 0.0),
+            });
+        }
+        self.capacity = capacity;
+    }
+
     /// What to add to self-attention scores of the coming step: `[rows, 1, 1, keys]`, `None` where all rows are level.
     pub(super) fn step_mask(&self, keys: usize, device: &Device) -> Option<Tensor<4>> {
         if self.lengths.iter().all(|length| length + 1 == keys) {

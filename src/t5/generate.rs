@@ -20,7 +20,7 @@ pub struct Generated {
     pub score: f32,
 }
 
-/// Decodes every row greedily. Rows leave the batch as they end.
+/// Decodes every row greedily. An ended row is fed padding until the last one ends.
 pub fn generate_greedy(
     model: &T5,
     config: &Config,
@@ -59,7 +59,7 @@ pub fn generate_greedy(
 }
 
 /// The id of the greatest logit, the first on a tie, with its log-probability over all ids.
-pub(super) fn best(logits: &[f32], banned: Option<u32>) -> (u32, f32) {
+pub(crate) fn best(logits: &[f32], banned: Option<u32>) -> (u32, f32) {
     let mut id = 0;
     let mut greatest = f32::NEG_INFINITY;
     for (candidate, logit) in logits.iter().enumerate() {

@@ -6,6 +6,7 @@
 mod attention;
 mod backbone;
 mod batch;
+mod builtin;
 mod cache;
 mod config;
 pub mod device;
@@ -29,6 +30,7 @@ pub use config::{Activation, Config};
 pub use device::{DeviceChoice, DeviceError};
 pub use error::{Error, Result};
 pub(crate) use feed_forward::gelu_new;
+pub(crate) use generate::best;
 pub use generate::{Generated, GreedyOptions, generate_greedy};
 pub use hook::{Deltas, Frozen};
 pub use linear::LinearGroup;

@@ -4,7 +4,7 @@ use super::source::{ParameterSource, parameter_specs};
 use super::stack::Stack;
 use super::{Cache, Config, Deltas, Error, LinearGroup, Result, TokenBatch};
 use crate::structure::Positions;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// A T5 of either version. Plain tensors make it a frozen backbone; tracked ones make it trainable.
 #[derive(Debug, Clone)]
@@ -30,12 +30,12 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// Every row `times` times, side by side: one encoding for several targets.
-    pub fn repeat(&self, times: usize) -> Self {
-        let [batch, len, d] = self.hidden.dims();
-        let hidden = self.hidden.clone().unsqueeze_dim::<4>(1).repeat_dim(1, times).reshape([batch * times, len, d]);
-        let repeat = |mask: Tensor<4>| mask.repeat_dim(1, times).reshape([batch * times, 1, 1, len]);
-        Self { hidden, mask: self.mask.clone().map(repeat) }
+    /// These rows, in this order; a row may be named more than once, such as for several targets of one source.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let ids: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
+        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows.len()]), &self.hidden.device());
+        let mask = self.mask.clone().map(|mask| mask.select(0, ids.clone()));
+        Self { hidden: self.hidden.clone().select(0, ids), mask }
     }
 }
 

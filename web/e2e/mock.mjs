@@ -207,6 +207,19 @@ function summary(one) {
   };
 }
 
+/** p = σ(α − ζ) with ζ such that Σ p · size is the budget. */
+function within(space, alpha, budget) {
+  let [low, high] = [-20, 20];
+  const at = (zeta) => alpha.map((one) => 1 / (1 + Math.exp(zeta - one)));
+  for (let turn = 0; turn < 50; turn++) {
+    const zeta = (low + high) / 2;
+    const used = at(zeta).reduce((sum, p, index) => sum + p * space[index].parameters, 0);
+    if (used > budget) low = zeta;
+    else high = zeta;
+  }
+  return at(high);
+}
+
 /** A search that goes on while it is watched. */
 function* search(total) {
   const space = mix(SHAPE);
@@ -222,7 +235,7 @@ function* search(total) {
       loss_alpha: 0.9 * Math.exp(-1.7 * part) + 0.2 + (random() - 0.5) * 0.12,
       expected_parameters: budget - random() * 0.5, budget, zeta: 2.85 + part * 1.4, dev_score: dev, metric: "accuracy",
       seconds: step * 0.4, eta_seconds: (total - step) * 0.4,
-      probabilities: goal.map((logit) => 1 / (1 + Math.exp(-(-2.85 + (logit + 2.85) * part)))),
+      probabilities: within(space, goal.map((logit) => (logit + 2.85) * part), budget),
       modules: space.map(({ module }) => ({ position: module.position, kind: module.kind })),
     };
   }

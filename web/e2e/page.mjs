@@ -135,9 +135,10 @@ try {
     await page.keyboard.press("End");
     const all = await page.locator(".heatmap [data-module]").count();
     await page.waitForFunction((wanted) => document.querySelectorAll('[data-outline="chosen"]').length === wanted, all);
-    await page.keyboard.press("Home");
+    await page.keyboard.press("Home"); // the smallest module's size
     await page.waitForFunction((most) => document.querySelectorAll('[data-outline="chosen"]').length < most, before);
-    for (let press = 0; press < 4; press++) await page.keyboard.press("PageUp");
+    await page.keyboard.press("End");
+    for (let press = 0; press < 2; press++) await page.keyboard.press("PageDown");
     await page.getByRole("button", { name: "Greedy" }).click();
     await page.waitForURL(/budget=\d+.*selection=greedy|selection=greedy.*budget=\d+/);
     await page.getByRole("button", { name: "Keep this choice" }).waitFor();

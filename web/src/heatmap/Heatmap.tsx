@@ -3,7 +3,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { count, decimal } from "../format";
+import { count, decimal, plural } from "../format";
 import { useDark, useWidth } from "../hooks";
 import { DARK, LIGHT, type Theme, diverging, sequential } from "./colours";
 import { type Geometry, type PanelBox, labelEvery, place, startsStack } from "./geometry";
@@ -24,7 +24,8 @@ export interface HeatmapProps {
   modules: readonly HeatmapModule[];
   /** p of each module; `null` where nothing is known, as in an uploaded structure. */
   p: readonly (number | null)[];
-  chosen: readonly boolean[];
+  /** Which modules are outlined; `null` if nothing is chosen yet. */
+  chosen: readonly boolean[] | null;
   /** Parameters of each module, if known. */
   sizes: readonly number[] | null;
   /** Another structure over the same modules: colour is then the difference of p. */
@@ -133,7 +134,7 @@ function Figure(props: FigureProps) {
   const { grid, geometry, theme, p, chosen, sizes, measure } = props;
   const value = (module: number): number => {
     if (measure === "p") return p[module] ?? 0;
-    if (!chosen[module]) return 0;
+    if (!chosen?.[module]) return 0;
     return measure === "parameters" ? (sizes?.[module] ?? 0) : 1;
   };
   const totals = grid.panels.map((panel) => panelTotals(panel, value));
@@ -150,11 +151,12 @@ function Figure(props: FigureProps) {
       {grid.panels.map((panel, index) => {
         const box = geometry.panels[index]!;
         const inPanel = panel.modules.flat().filter((module) => typeof module === "number");
-        const picked = inPanel.filter((module) => chosen[module]);
-        const note = `${count(picked.length)} of ${count(inPanel.length)} chosen`;
+        const picked = inPanel.filter((module) => chosen?.[module]);
+        const note = chosen ? `${count(picked.length)} of ${count(inPanel.length)} chosen` : plural(inPanel.length, "module");
+        const used = grid.columns.map((_, column) => panel.modules.some((line) => line[column] !== undefined));
         return (
           <g key={panel.kind} transform={`translate(${box.x} ${box.y})`} role="rowgroup" aria-label={`${kindLabel(panel.kind)}: ${note}`}>
-            <Head {...props} title={kindLabel(panel.kind)} note={note} />
+            <Head {...props} title={kindLabel(panel.kind)} note={note} used={used} />
             {panel.rows.map((row, line) => (
               <Row key={row} {...props} row={row} line={panel.modules[line]!} y={geometry.head + line * geometry.cellHeight} />
             ))}
@@ -165,7 +167,7 @@ function Figure(props: FigureProps) {
       })}
       {geometry.totals && (
         <g transform={`translate(${geometry.totals.x} ${geometry.totals.y})`} aria-hidden="true">
-          <Head {...props} title="All kinds" note={`${MEASURES[measure]} by layer`} />
+          <Head {...props} title="All kinds" note={`${MEASURES[measure]} by layer`} used={grid.columns.map(() => true)} />
           <ColumnTotals {...props} totals={columns} most={Math.max(0, ...columns)} y={geometry.head} />
         </g>
       )}
@@ -173,7 +175,7 @@ function Figure(props: FigureProps) {
   );
 }
 
-function Head({ grid, geometry, theme, title, note, measure }: FigureProps & { title: string; note: string }) {
+function Head({ grid, geometry, theme, title, note, used, measure }: FigureProps & { title: string; note: string; used: boolean[] }) {
   const every = labelEvery(geometry.cellWidth);
   return (
     <g aria-hidden="true">
@@ -186,7 +188,7 @@ function Head({ grid, geometry, theme, title, note, measure }: FigureProps & { t
       {grid.columns.map((column, index) => {
         const x = geometry.columnX[index]!;
         const first = index === 0 || startsStack(grid, index);
-        const label = column.layer === "final" ? "fin" : column.layer % every === 0 ? String(column.layer) : "";
+        const label = !used[index] ? "" : column.layer === "final" ? "fin" : column.layer % every === 0 ? String(column.layer) : "";
         return (
           <g key={index}>
             {first && (
@@ -219,18 +221,17 @@ function Row(props: FigureProps & { row: string; line: readonly (number | null |
         if (module === undefined) return null;
         const box = { x: geometry.columnX[column]! + 1.5, y: y + 1.5, width: cellWidth - 3, height: cellHeight - 3, rx: 2 };
         if (module === null) return <rect key={column} {...box} fill="url(#absent)" />;
-        const outlined = chosen[module] || other?.chosen[module];
+        const outlined = chosen?.[module] || other?.chosen[module];
         return (
           <>
             <rect
               key={column}
               {...box}
               fill={fill(props, module)}
-              stroke={p[module] === null ? theme.faint : undefined}
               id={`module-${module}`}
               data-module={module}
               role="gridcell"
-              aria-label={spoken(modules[module]!, p[module] ?? null, chosen[module]!, columnLabel(grid.columns[column]!), row)}
+              aria-label={spoken(modules[module]!, p[module] ?? null, chosen?.[module] ?? false, columnLabel(grid.columns[column]!), row)}
             />
             {outlined && (
               <rect
@@ -243,9 +244,9 @@ function Row(props: FigureProps & { row: string; line: readonly (number | null |
                 fill="none"
                 stroke={theme.ink}
                 stroke-width="2"
-                stroke-dasharray={chosen[module] ? undefined : "2.5 2.5"}
+                stroke-dasharray={chosen?.[module] ? undefined : "2.5 2.5"}
                 pointer-events="none"
-                data-outline={chosen[module] ? "chosen" : "other"}
+                data-outline={chosen?.[module] ? "chosen" : "other"}
               />
             )}
           </>
@@ -259,9 +260,9 @@ function fill({ p, other, theme }: FigureProps, module: number): string {
   const own = p[module] ?? null;
   if (other) {
     const theirs = other.p[module] ?? null;
-    return own === null || theirs === null ? "none" : diverging(theme, own - theirs);
+    return own === null || theirs === null ? theme.unknown : diverging(theme, own - theirs);
   }
-  return own === null ? "none" : sequential(theme, own);
+  return own === null ? theme.unknown : sequential(theme, own);
 }
 
 function spoken(module: HeatmapModule, p: number | null, chosen: boolean, column: string, row: string): string {
@@ -318,9 +319,23 @@ function figureOf(value: number, measure: Measure): string {
   return value >= 1000 ? `${(value / 1000).toFixed(1)}k` : String(value);
 }
 
-function Legend({ theme, other }: FigureProps) {
+function Legend({ theme, p, chosen, other }: FigureProps) {
   const steps = 24;
   const width = 168;
+  if (p.every((one) => one === null)) {
+    return (
+      <g aria-hidden="true" transform="translate(0 2)">
+        <rect x="1" y="0.5" width="12" height="11" rx="2.5" fill={theme.unknown} stroke={theme.ink} stroke-width="2" />
+        <text x="20" y="10" fill={theme.ink}>
+          chosen, p not known
+        </text>
+        <rect x="146" y="0" width="13" height="12" rx="2" fill="url(#absent)" />
+        <text x="165" y="10" fill={theme.ink}>
+          not in the structure
+        </text>
+      </g>
+    );
+  }
   const ticks = other ? ["−1", "0", "+1"] : ["0", "0.25", "0.5", "0.75", "1"];
   return (
     <g aria-hidden="true" transform="translate(0 2)">
@@ -337,18 +352,22 @@ function Legend({ theme, other }: FigureProps) {
           {tick}
         </text>
       ))}
-      <rect x="208" y="0.5" width="12" height="11" rx="2.5" fill="none" stroke={theme.ink} stroke-width="2" />
-      <text x="226" y="10" fill={theme.ink}>
-        chosen
-      </text>
-      <rect x="272" y="0" width="13" height="12" rx="2" fill="url(#absent)" />
-      <text x="290" y="10" fill={theme.ink}>
+      <rect x="208" y="0" width="13" height="12" rx="2" fill="url(#absent)" />
+      <text x="227" y="10" fill={theme.ink}>
         not in the space
       </text>
+      {chosen && (
+        <>
+          <rect x="326" y="0.5" width="12" height="11" rx="2.5" fill="none" stroke={theme.ink} stroke-width="2" />
+          <text x="344" y="10" fill={theme.ink}>
+            chosen
+          </text>
+        </>
+      )}
       {other && (
         <>
-          <rect x="388" y="0.5" width="12" height="11" rx="2.5" fill="none" stroke={theme.ink} stroke-width="2" stroke-dasharray="2.5 2.5" />
-          <text x="406" y="10" fill={theme.ink}>
+          <rect x="396" y="0.5" width="12" height="11" rx="2.5" fill="none" stroke={theme.ink} stroke-width="2" stroke-dasharray="2.5 2.5" />
+          <text x="414" y="10" fill={theme.ink}>
             {`chosen only in ${other.name}`}
           </text>
         </>
@@ -413,7 +432,12 @@ function Description({ modules, p, chosen, sizes, other, module, grid, at }: Hea
         {sizes && `${count(sizes[module]!)} parameters`}
         {settings.length > 0 && ` · ${settings.join(", ")}`}
       </span>
-      <span>{chosen[module] ? "chosen" : "not chosen"}{other && (other.chosen[module] ? `; chosen in ${other.name}` : `; not in ${other.name}`)}</span>
+      {chosen && (
+        <span>
+          {chosen[module] ? "chosen" : "not chosen"}
+          {other && (other.chosen[module] ? `; chosen in ${other.name}` : `; not in ${other.name}`)}
+        </span>
+      )}
     </>
   );
 }

@@ -6,6 +6,8 @@ export interface Theme {
   quiet: string;
   faint: string;
   bar: string;
+  /** A chosen module whose p is not known. */
+  unknown: string;
   /** p = 0 … p = 1, evenly spaced. */
   sequential: readonly string[];
   /** −1 … +1, evenly spaced. */
@@ -16,8 +18,9 @@ export const LIGHT: Theme = {
   surface: "#ffffff",
   ink: "#16181d",
   quiet: "#5c6370",
-  faint: "#c9cdd4",
+  faint: "#b9bfc9",
   bar: "#7a8699",
+  unknown: "#e3e6ea",
   sequential: ["#eaf1fb", "#b9d5f5", "#7fb2ec", "#4389dc", "#1f5fb4", "#123f7e", "#0a2550"],
   diverging: ["#8f2a1c", "#cf5f45", "#eda58e", "#efeeec", "#94b9ea", "#3f7fd0", "#17488f"],
 };
@@ -26,8 +29,9 @@ export const DARK: Theme = {
   surface: "#15181e",
   ink: "#f0f2f5",
   quiet: "#a0a8b5",
-  faint: "#3d434e",
+  faint: "#4b525f",
   bar: "#7f8a9b",
+  unknown: "#343b46",
   sequential: ["#1f2835", "#1f3d66", "#215a9c", "#3380d1", "#66a8ea", "#a4cff5", "#e3f1fd"],
   diverging: ["#ffb29c", "#e27a5e", "#8a4636", "#2b2f36", "#2f5c94", "#5a98e0", "#b4d6fa"],
 };

@@ -41,7 +41,7 @@ export function place(grid: Grid, width: number): Geometry {
   const side = LABELS + MARGIN + stackGaps;
   const fit = (abreast: number) => (width - (abreast - 1) * GAP * 1.5) / abreast - side;
   const abreast = grid.panels.length > 1 && fit(2) / columns >= 24 ? 2 : 1;
-  const cellWidth = Math.max(11, Math.min(36, Math.floor(fit(abreast) / columns)));
+  const cellWidth = Math.max(11, Math.min(40, Math.floor(fit(abreast) / columns)));
   const cellHeight = Math.max(16, Math.min(22, cellWidth));
   const panelWidth = side + cellWidth * columns;
   const columnX: number[] = [];
@@ -62,7 +62,7 @@ export function place(grid: Grid, width: number): Geometry {
   const panels = grid.panels.map((panel) => put(panel.rows.length));
   const totals = grid.panels.length > 1 ? put(0) : null;
   return {
-    width: Math.max(360, abreast * panelWidth + (abreast - 1) * GAP * 1.5),
+    width: Math.max(400, abreast * panelWidth + (abreast - 1) * GAP * 1.5),
     height: Math.max(...bottoms) - (panels.length > 0 ? GAP : 0),
     cellWidth,
     cellHeight,

@@ -5,9 +5,11 @@ import type { Backbone, Job, Progress } from "../api/types";
 import { count, date, decimal, score, seconds } from "../format";
 import { Heatmap } from "../heatmap/Heatmap";
 import { buildGrid } from "../heatmap/layout";
+import { type Widths, parametersOf } from "../heatmap/sizes";
 import { useLoad, useTitle } from "../hooks";
 import { Chart } from "../parts/chart";
 import { Facts, Loading, Problem, State, StructureLink } from "../parts/common";
+import { greedy } from "../selection";
 import { Bar, isOver, subject, took } from "./jobs";
 
 /** What was seen of each job since the page was loaded, so that going back to it shows the curves again. */
@@ -143,23 +145,51 @@ function Live({ job, history }: { job: Job; history: Progress[] }) {
           {searching && <Chart title="Shift" steps={steps} series={[{ name: "ζ", tone: "one", values: line((one) => one.zeta) }]} />}
         </div>
       </section>
-      {now.modules && now.probabilities && <LiveHeatmap modules={now.modules} p={now.probabilities} running={!isOver(job)} />}
+      {now.modules && now.probabilities && (
+        <LiveHeatmap
+          modules={now.modules}
+          p={now.probabilities}
+          budget={now.budget ?? null}
+          expected={now.expected_parameters ?? null}
+          running={!isOver(job) && now.phase === "search"}
+        />
+      )}
     </>
   );
 }
 
-function LiveHeatmap({ modules, p, running }: { modules: NonNullable<Progress["modules"]>; p: number[]; running: boolean }) {
+interface LiveProps {
+  modules: NonNullable<Progress["modules"]>;
+  p: number[];
+  budget: number | null;
+  expected: number | null;
+  running: boolean;
+}
+
+/** The p of a running search. Outlines appear if the modules' sizes are known: if they explain the reported E[N]. */
+function LiveHeatmap({ modules, p, budget, expected, running }: LiveProps) {
   const { data: backbone } = useLoad<Backbone>("/v1/backbone");
   const id = modules.map((one) => one.position + one.kind).join();
   const grid = useMemo(() => buildGrid(modules, backbone?.shape), [id, backbone]);
-  const none = useMemo(() => modules.map(() => false), [id]);
+  const sizes = useMemo(() => backbone && defaultSizes(modules, backbone.shape), [id, backbone]);
+  const sized = sizes && expected !== null && Math.abs(sumProduct(p, sizes) - expected) < 0.01 * expected;
+  const chosen = useMemo(() => (sized && budget ? greedy(p, sizes, budget) : null), [p, sized, sizes, budget]);
   return (
     <section class="card" aria-label="Probabilities">
       <h2>Probabilities {running ? "now" : "at the last report"}</h2>
-      <Heatmap grid={grid} modules={modules} p={p} chosen={none} sizes={null} measure="p" label="Probability of each delta module now" />
+      {chosen && running && <p class="quiet">Outlined: what a greedy choice would keep now.</p>}
+      <Heatmap grid={grid} modules={modules} p={p} chosen={chosen} sizes={sized ? sizes : null} measure="p" label="Probability of each delta module now" />
     </section>
   );
 }
+
+/** Sizes at the kinds' default hyper-parameters: a job's progress names positions and kinds only. */
+function defaultSizes(modules: LiveProps["modules"], shape: Widths): number[] {
+  const bottleneck = (kind: string) => (kind === "low_rank_adapter" ? Math.max(1, Math.floor(shape.d_model / 32)) : Math.min(24, shape.d_model));
+  return modules.map((module) => parametersOf({ ...module, rank: 1, bottleneck: bottleneck(module.kind) }, shape));
+}
+
+const sumProduct = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, value, index) => sum + value * b[index]!, 0);
 
 const Tile = ({ name, value, note = "" }: { name: string; value: string; note?: string }) => (
   <div class="tile">

@@ -80,7 +80,7 @@ export function JobsPage() {
                     <State state={job.state} />
                   </td>
                   <td>
-                    {job.state === "running" && job.progress ? <Bar job={job} /> : <span class="quiet">{job.error ? job.error.message : "–"}</span>}
+                    {job.state === "running" && job.progress ? <Bar job={job} /> : <Outcome job={job} />}
                   </td>
                   <td class="quiet">{date(job.created)}</td>
                   <td class="number">{took(job)}</td>
@@ -94,6 +94,12 @@ export function JobsPage() {
     </>
   );
 }
+
+const Outcome = ({ job }: { job: Job }) => (
+  <div class="quiet clip" title={job.error?.message}>
+    {job.error ? job.error.message : "–"}
+  </div>
+);
 
 export function took(job: Job): string {
   if (!job.started) return "–";

@@ -91,7 +91,8 @@ export function NewSearchPage() {
         </label>
         <label>
           Epochs
-          <input type="number" min="1" value={values.epochs} onInput={set("epochs")} />
+          <input type="number" min="1" placeholder="5" value={values.epochs} onInput={set("epochs")} />
+          <span class="quiet">passes over the training rows</span>
         </label>
         <label>
           Training rows

@@ -79,6 +79,7 @@ function StructureView({ structure, other }: { structure: Structure; other: Stru
   const view = useMemo(() => viewOf(structure, provenance), [structure, provenance]);
   const space = total(view.sizes);
   const hasP = view.p.some((p) => p !== null);
+  const shownMeasure = measure === "parameters" || measure === "chosen" ? measure : hasP ? "p" : "chosen";
   const stored = provenance?.budget ?? sumChosen(view.sizes, view.stored);
   const budget = budgetText === "" ? stored : Math.min(space, Math.max(0, Math.round(Number(budgetText)) || 0));
   const by: Selection = selection === "greedy" ? "greedy" : "exact";
@@ -127,8 +128,8 @@ function StructureView({ structure, other }: { structure: Structure; other: Stru
           <Choice label="View" value={mode === "table" ? "table" : "heatmap"} of={[["heatmap", "Heatmap"], ["table", "Table"]]} onChange={(value) => setMode(value === "table" ? value : "")} />
           <label>
             Totals
-            <select value={measure || "p"} onChange={(event) => setMeasure(event.currentTarget.value === "p" ? "" : event.currentTarget.value)}>
-              <option value="p">sum of p</option>
+            <select value={shownMeasure} onChange={(event) => setMeasure(event.currentTarget.value)}>
+              {hasP && <option value="p">sum of p</option>}
               <option value="chosen">chosen modules</option>
               <option value="parameters">chosen parameters</option>
             </select>
@@ -188,7 +189,7 @@ function StructureView({ structure, other }: { structure: Structure; other: Stru
             chosen={chosen}
             sizes={view.sizes}
             other={compared}
-            measure={measure === "chosen" || measure === "parameters" ? measure : "p"}
+            measure={shownMeasure}
             label={`Probability of each delta module of structure ${short(structure.id)}`}
             svg={svg}
           />

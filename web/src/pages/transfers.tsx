@@ -62,7 +62,7 @@ export function TransfersPage() {
                     );
                   }
                   return (
-                    <td key={target} style={{ borderBottomColor: sequential(theme, one.score_mean) }}>
+                    <td key={target} style={{ boxShadow: `inset 0 -4px 0 ${sequential(theme, one.score_mean)}` }}>
                       <strong>{score(one.score_mean)}</strong>
                       {one.seeds.length > 1 && <span class="quiet"> ± {score(one.score_std)}</span>}
                       <br />

@@ -95,7 +95,7 @@ export const JobLink = ({ id }: { id: string }) => (
 );
 
 export function Facts({ of }: { of: [name: string, value: ComponentChildren][] }) {
-  const known = of.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const known = of.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false);
   return (
     <dl class="facts">
       {known.map(([name, value]) => (

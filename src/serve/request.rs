@@ -1,0 +1,94 @@
+//! What generations and scorings have in common, and what makes either of them unservable.
+
+use super::{Adapter, Command, Error, Result, Settings};
+use crate::structure::Shape;
+use std::sync::Arc;
+
+/// Targets of one score request.
+const MOST_TARGETS: usize = 1024;
+
+impl Command {
+    /// The adapter; none for the bare backbone.
+    pub(super) fn adapter(&self) -> Option<&Arc<Adapter>> {
+        match self {
+            Command::Generate(generate) => generate.request.adapter.as_ref(),
+            Command::Score(score) => score.request.adapter.as_ref(),
+        }
+    }
+
+    /// Source token ids.
+    pub(super) fn ids(&self) -> &[u32] {
+        match self {
+            Command::Generate(generate) => &generate.request.ids,
+            Command::Score(score) => &score.request.ids,
+        }
+    }
+
+    /// Takes the source out, to be encoded.
+    pub(super) fn take_ids(&mut self) -> Vec<u32> {
+        std::mem::take(match self {
+            Command::Generate(generate) => &mut generate.request.ids,
+            Command::Score(score) => &mut score.request.ids,
+        })
+    }
+
+    /// Whether the client left.
+    pub(super) fn is_abandoned(&self) -> bool {
+        match self {
+            Command::Generate(generate) => generate.is_abandoned(),
+            Command::Score(score) => score.is_abandoned(),
+        }
+    }
+
+    /// Answers with an error.
+    pub(super) fn fail(self, error: Error) {
+        match self {
+            Command::Generate(generate) => generate.fail(error),
+            Command::Score(score) => score.reply(Err(error)),
+        }
+    }
+
+    /// Refuses what this backbone cannot serve or the settings do not allow, so that it never reaches a batch.
+    pub(super) fn check(&self, shape: &Shape, settings: &Settings) -> Result<()> {
+        tokens("the input", self.ids(), settings.max_source_tokens, shape.vocab_size)?;
+        match self {
+            Command::Generate(generate) => {
+                let (wanted, most) = (generate.request.max_new_tokens, settings.max_new_tokens);
+                if wanted == 0 || wanted > most {
+                    return refuse(format!("max_new_tokens {wanted} must lie between 1 and {most}"));
+                }
+            }
+            Command::Score(score) => {
+                let targets = &score.request.targets;
+                if targets.is_empty() || targets.len() > MOST_TARGETS {
+                    let found = targets.len();
+                    return refuse(format!("{found} targets: give between 1 and {MOST_TARGETS}"));
+                }
+                for (number, target) in targets.iter().enumerate() {
+                    tokens(&format!("target {number}"), target, settings.max_new_tokens, shape.vocab_size)?;
+                }
+            }
+        }
+        match self.adapter().map(|adapter| adapter.structure.check_fits(shape)) {
+            Some(Err(error)) => Err(Error::Adapter(error.to_string())),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn tokens(what: &str, ids: &[u32], most: usize, vocab: usize) -> Result<()> {
+    if ids.is_empty() {
+        return refuse(format!("{what} has no token: give at least the end token"));
+    }
+    if ids.len() > most {
+        return refuse(format!("{what} has {} tokens, the limit is {most}: shorten it", ids.len()));
+    }
+    match ids.iter().find(|id| **id as usize >= vocab) {
+        Some(id) => refuse(format!("{what} holds id {id}, which is not below the vocabulary's {vocab}")),
+        None => Ok(()),
+    }
+}
+
+fn refuse(what: String) -> Result<()> {
+    Err(Error::Request(what))
+}

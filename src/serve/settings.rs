@@ -1,0 +1,51 @@
+//! What the engine may use.
+
+use super::handle::MOST_EVENTS;
+
+/// Limits of the engine. Zeros are read as ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Rows of one forward: sequences decoded together, sources encoded together.
+    pub max_batch_rows: usize,
+    /// Source tokens of one encoder pass, padding included; a longer source is encoded alone.
+    pub max_batch_tokens: usize,
+    /// Requests that may wait; more are answered [`super::Error::QueueFull`]. The engine looks at `max_batch_rows` more
+    /// of them in advance.
+    pub queue: usize,
+    /// Tokens of one source.
+    pub max_source_tokens: usize,
+    /// Tokens that one request may generate, and tokens of one target to score.
+    pub max_new_tokens: usize,
+    /// Bytes of adapters kept in memory; those in use stay, even beyond it.
+    pub adapter_bytes: usize,
+    /// What [`super::BackboneInfo`] says of the device, such as `cuda:0`.
+    pub device: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_batch_rows: 32,
+            max_batch_tokens: 8192,
+            queue: 256,
+            max_source_tokens: 512,
+            max_new_tokens: 256,
+            adapter_bytes: 1 << 30,
+            device: "cpu".into(),
+        }
+    }
+}
+
+impl Settings {
+    /// The same with every limit usable.
+    pub(super) fn sane(self) -> Self {
+        Self {
+            max_batch_rows: self.max_batch_rows.max(1),
+            max_batch_tokens: self.max_batch_tokens.max(1),
+            queue: self.queue.max(1),
+            max_source_tokens: self.max_source_tokens.max(1),
+            max_new_tokens: self.max_new_tokens.clamp(1, MOST_EVENTS - 1),
+            ..self
+        }
+    }
+}
