@@ -462,7 +462,7 @@ export interface components {
         AdapterPredictions: {
             /** @description The adapter as requested. */
             adapter: string;
-            /** @description The generation that answered, as `name@digest`; null for the bare backbone. */
+            /** @description Digest of the generation that answered; null for the bare backbone. */
             adapter_generation?: string | null;
             /** @description One for each input. */
             predictions: components["schemas"]["Prediction"][];
@@ -526,7 +526,7 @@ export interface components {
         Column: number | string;
         /** @description The text made. */
         Completion: {
-            /** @description The generation that answered, as `name@digest`; null for the bare backbone. */
+            /** @description Digest of the generation that answered; null for the bare backbone. */
             adapter_generation?: string | null;
             /** @description One for each prompt. */
             choices: components["schemas"]["Choice"][];
@@ -913,12 +913,13 @@ export interface components {
                  * Format: date-time
                  * @description When it was first stored, in UTC.
                  */
-                created?: string | null;
+                created: string;
                 /** @description Its id. */
                 id: string;
                 /** @description Number of modules. */
                 modules: number;
-                origin?: components["schemas"]["Origin"] | null;
+                /** @description What made it first. */
+                origin: components["schemas"]["Origin"];
                 /** @description Trained parameters. */
                 parameters: number;
                 /** @description The backbone shape that it fits. */
@@ -1476,12 +1477,13 @@ export interface components {
              * Format: date-time
              * @description When it was first stored, in UTC.
              */
-            created?: string | null;
+            created: string;
             /** @description Its id. */
             id: string;
             /** @description Number of modules. */
             modules: number;
-            origin?: components["schemas"]["Origin"] | null;
+            /** @description What made it first. */
+            origin: components["schemas"]["Origin"];
             /** @description Trained parameters. */
             parameters: number;
             /** @description The backbone shape that it fits. */
