@@ -1,1 +1,8 @@
-//! The bi-level search of sparse structures.
+//! The bi-level search of sparse structures (method.md). The gate's maths runs in f64 on the host; this module knows
+//! nothing of jobs and reports to a `train::Observer`.
+
+mod bilevel;
+mod gate;
+
+pub use bilevel::{Found, Order, Settings, search};
+pub use gate::Gate;

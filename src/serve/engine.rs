@@ -13,12 +13,24 @@ use std::sync::Arc;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
 
-/// Starts the engine over a backbone. Its thread ends by [`Engine::shutdown`], or after the last handle is dropped.
+impl Tokenize for Backbone {
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let ids = self.tokenizer().and_then(|tokenizer| tokenizer.encode(text));
+        ids.map_err(|error| Error::Request(error.to_string()))
+    }
+
+    fn decode(&self, ids: &[u32]) -> Result<String> {
+        let text = self.tokenizer().and_then(|tokenizer| tokenizer.decode(ids, true));
+        text.map_err(|error| Error::Request(error.to_string()))
+    }
+}
+
+/// Starts the engine over a backbone and its tokenizer. Its thread ends by [`Engine::shutdown`], or after the last handle is dropped.
 ///
 /// # Errors
 /// [`Error::Internal`] if the system gives no thread.
-pub fn start(backbone: Arc<Backbone>, tokenizer: Arc<dyn Tokenize>, settings: Settings) -> Result<Engine> {
-    let (engine, thread) = EngineThread::new(backbone, tokenizer, settings, Box::new(|path| std::fs::read(path)))?;
+pub fn start(backbone: Arc<Backbone>, settings: Settings) -> Result<Engine> {
+    let (engine, thread) = EngineThread::new(backbone, settings, Box::new(|path| std::fs::read(path)))?;
     let waits = tokio::runtime::Builder::new_current_thread().build().map_err(no_thread)?;
     let run = move || thread.run(&waits);
     std::thread::Builder::new().name("engine".into()).spawn(run).map_err(no_thread)?;
@@ -63,12 +75,7 @@ pub(super) struct EngineThread {
 
 impl EngineThread {
     /// The engine and its handle; `read` reads delta weights on the loader's thread.
-    pub(super) fn new(
-        backbone: Arc<Backbone>,
-        tokenizer: Arc<dyn Tokenize>,
-        settings: Settings,
-        read: Box<Read>,
-    ) -> Result<(Engine, Self)> {
+    pub(super) fn new(backbone: Arc<Backbone>, settings: Settings, read: Box<Read>) -> Result<(Engine, Self)> {
         let settings = settings.sane();
         let info = BackboneInfo {
             name: backbone.name.clone(),
@@ -77,7 +84,7 @@ impl EngineThread {
             digest: backbone.digest.clone(),
             device: settings.device.clone(),
         };
-        let (engine, commands) = Engine::new(info, tokenizer, settings.queue);
+        let (engine, commands) = Engine::new(info, Arc::<Backbone>::clone(&backbone), settings.queue);
         let (sender, loaded) = mpsc::unbounded_channel();
         let thread = Self {
             compute: Compute::new(backbone.model.device()),

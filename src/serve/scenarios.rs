@@ -177,7 +177,7 @@ fn what_cannot_be_served_fails_alone() {
         (generate(Some(&cut), &ids, 3), "adapter generation cut: the delta weights do not fit"),
         (generate(Some(&foreign), &ids, 3), "d_ff=99"),
         (generate(None, &[], 3), "the input has no token"),
-        (generate(None, &[2, 40, 1], 3), "id 40, which is not below the vocabulary's 40"),
+        (generate(None, &[2, 96, 1], 3), "id 96, which is not below the vocabulary's 96"),
         (generate(None, &vec![2; 513], 3), "513 tokens, the limit is 512"),
         (generate(None, &ids, 0), "max_new_tokens 0 must lie between 1 and 256"),
         (generate(None, &ids, usize::MAX), "must lie between 1 and 256"),
@@ -189,7 +189,7 @@ fn what_cannot_be_served_fails_alone() {
     let scores = [
         (score(&[]), "0 targets"),
         (score(&[vec![3], vec![]]), "target 1 has no token"),
-        (score(&[vec![41]]), "target 0 holds id 41"),
+        (score(&[vec![96]]), "target 0 holds id 96"),
     ];
     thread.serve_all();
     for (mut receiver, wanted) in refused {
@@ -300,7 +300,7 @@ fn a_panic_fails_its_batch_and_the_engine_goes_on() {
         let wide = Positions::new(&wide);
         let modules = [DeltaModule::new(position, Kind::Bitfit)];
         let layout = Layout::new(&wide, &modules).unwrap();
-        let broken = Single::new(&layout, &[1.0; 20], wide.len(), &Device::flex());
+        let broken = Single::new(&layout, &[1.0; 40], wide.len(), &Device::flex());
         thread.plant(position, Arc::new(broken));
         let structure = zoo.rows[0].adapter.as_ref().unwrap().structure.clone();
         let broken = Arc::new(Adapter { generation: position.into(), structure, weights: "none".into() });

@@ -3,6 +3,7 @@
 //! This module never imports burn and does no IO: everything here follows from a backbone's [`Shape`] alone, so that
 //! T5-large's spaces can be counted without its weights.
 
+mod baseline;
 mod budget;
 mod document;
 mod error;
@@ -13,6 +14,7 @@ mod shape;
 mod space;
 mod space_file;
 
+pub use baseline::Baseline;
 pub use budget::Budget;
 pub use document::{ModuleProbability, Origin, Provenance, STRUCTURE_FORMAT, Structure};
 pub use error::{Error, Result};

@@ -1,6 +1,6 @@
 //! A backbone: an opened T5 with its configuration, positions and identity.
 
-use super::{Config, Error, Result, T5, WeightsFile};
+use super::{Config, Error, Result, T5, Tokenizer, WeightsFile};
 use crate::structure::{Positions, Shape};
 use burn::tensor::Device;
 use std::path::Path;
@@ -22,6 +22,8 @@ pub struct Backbone {
     pub parameters: usize,
     /// Whether the output layer is the embedding.
     pub tied: bool,
+    /// Absent where ids alone are enough; the message says why.
+    tokenizer: Result<Tokenizer, String>,
 }
 
 impl Backbone {
@@ -29,7 +31,7 @@ impl Backbone {
     pub fn open(dir: &Path, device: &Device) -> Result<Self> {
         let config = Self::read_config(dir)?;
         let weights = WeightsFile::open(dir, device)?;
-        Self::build(dir.display().to_string(), config, weights, device)
+        Self::build(dir.display().to_string(), config, weights, Tokenizer::open(dir), device)
     }
 
     /// Reads the configuration alone, without weights.
@@ -39,13 +41,37 @@ impl Backbone {
         Config::parse(&text, &path)
     }
 
-    /// Builds a backbone from a configuration and its weights.
-    pub fn build(name: String, config: Config, mut weights: WeightsFile, device: &Device) -> Result<Self> {
+    /// Builds a backbone from its parts. A tokenizer that is missing or broken is refused only when it is needed; one
+    /// that belongs to another model is refused at once.
+    pub fn build(
+        name: String,
+        config: Config,
+        mut weights: WeightsFile,
+        tokenizer: Result<Tokenizer>,
+        device: &Device,
+    ) -> Result<Self> {
+        if let Ok(tokenizer) = &tokenizer {
+            tokenizer.check(&config)?;
+        }
         let positions = Positions::new(&config.shape());
         let (tied, parameters, digest) = (weights.tied(), weights.parameters()?, weights.digest()?);
         let model = T5::build(&config, &positions, tied, &mut weights, device)?;
         weights.check_all_taken()?;
-        Ok(Self { name, config, positions, model, digest, parameters, tied })
+        Ok(Self {
+            name,
+            config,
+            positions,
+            model,
+            digest,
+            parameters,
+            tied,
+            tokenizer: tokenizer.map_err(|error| error.to_string()),
+        })
+    }
+
+    /// The tokenizer, or why there is none.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().map_err(|why| Error::Tokenizer(why.clone()))
     }
 
     /// What structures bind to.

@@ -1,0 +1,50 @@
+# Commands for working on s3delta. `just` lists them; `just check` is what a change must pass.
+
+export S3DELTA_WEB := env("S3DELTA_WEB", "require")
+
+# List the commands.
+_default:
+    @just --list --unsorted
+
+# Everything a change must pass.
+check: fmt clippy doc test deny openapi web
+
+# Formatting, without changing anything.
+fmt:
+    cargo fmt --check
+
+# Lints; a warning is an error.
+clippy:
+    cargo clippy --release --all-targets -- -D warnings
+
+# The documentation builds, and its links hold.
+doc $RUSTDOCFLAGS="-D warnings":
+    cargo doc --release --no-deps --lib
+
+# All tests.
+test:
+    cargo test --release
+
+# Licences, sources and banned crates.
+deny:
+    cargo deny check bans licenses sources
+
+# openapi/openapi.json equals what the routes say.
+openapi:
+    cargo test --release --test it openapi | tee /dev/stderr | grep -q '[1-9][0-9]* passed'
+
+# Types of the web page, those made from openapi/openapi.json too, and its unit tests.
+web:
+    cd web && npm ci --ignore-scripts --no-audit --no-fund && npm run check
+
+# Known security holes in the dependencies; fetches the advisory database.
+audit:
+    cargo deny check advisories
+
+# The binary for NVIDIA GPUs (12 minutes from cold on 2 cores). See docs/gpu-checklist.md.
+cuda:
+    cargo build --release --features cuda
+
+# What runs before a merge: `check` without extra tools, plus quickstart and the page in Chromium.
+ci:
+    .ci/run

@@ -1,0 +1,179 @@
+//! The gate of method.md section 3: binary concrete samples of probabilities from a shifted global sigmoid.
+
+/// p and u stay this far from 0 and 1.
+const MARGIN: f64 = 1e-7;
+/// Logits are not let below this.
+const FLOOR: f64 = -200.0;
+
+/// The gate's constants for one search space and budget.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    /// Parameters |δ_i| of each module.
+    pub sizes: Vec<f64>,
+    /// Parameters allowed, B.
+    pub budget: f64,
+    /// Temperature τ of the sigmoid.
+    pub tau: f64,
+    /// Temperature β of the binary concrete distribution.
+    pub beta: f64,
+}
+
+impl Gate {
+    /// ζ: the least shift, to double precision, with Σ p_i |δ_i| ≤ B (paper eq. 17).
+    ///
+    /// The left side falls strictly as ζ rises. The root lies between those that the least and the greatest α alone
+    /// would give; bisection on that bracket keeps the feasible end.
+    fn zeta(&self, alpha: &[f64]) -> f64 {
+        let share = (self.budget / self.sizes.iter().sum::<f64>()).clamp(1e-12, 1.0 - 1e-12);
+        let shift = self.tau * logit(share);
+        let least = alpha.iter().copied().fold(f64::INFINITY, f64::min);
+        let greatest = alpha.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let (mut low, mut high) = (least - shift - self.tau, greatest - shift + self.tau);
+        loop {
+            let middle = f64::midpoint(low, high);
+            if middle <= low || middle >= high {
+                return high;
+            }
+            let size: f64 =
+                alpha.iter().zip(&self.sizes).map(|(a, size)| sigmoid((a - middle) / self.tau) * size).sum();
+            if size > self.budget {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+    }
+
+    /// p_i = σ((α_i − ζ)/τ) (paper eq. 14, 15; the normaliser has value 1 and acts on gradients alone), and ζ.
+    pub fn probabilities(&self, alpha: &[f32]) -> (Vec<f64>, f64) {
+        let alpha: Vec<f64> = alpha.iter().map(|a| f64::from(*a)).collect();
+        let zeta = self.zeta(&alpha);
+        (self.shifted(&alpha, zeta), zeta)
+    }
+
+    fn shifted(&self, alpha: &[f64], zeta: f64) -> Vec<f64> {
+        let p = |a: &f64| sigmoid(((a - zeta) / self.tau).max(FLOOR)).clamp(MARGIN, 1.0 - MARGIN);
+        alpha.iter().map(p).collect()
+    }
+
+    /// z_i = σ((logit u_i + logit p_i)/β), so that P(z > ½) = p (paper eq. 7).
+    pub fn sample(&self, p: &[f64], u: &[f64]) -> Vec<f64> {
+        let z =
+            |(p, u): (&f64, &f64)| sigmoid(((logit(u.clamp(MARGIN, 1.0 - MARGIN)) + logit(*p)) / self.beta).max(FLOOR));
+        p.iter().zip(u).map(z).collect()
+    }
+
+    /// ∂L/∂α from g_i = ∂L/∂z_i in closed form; no gradient flows through ζ, and the normaliser makes the p compete:
+    /// `(1/τ) p_j (1 − p_j) [G_j − Σ G_i p_i / Σ p_i]`, `G_i = g_i z_i (1 − z_i) / (β p_i (1 − p_i))`.
+    pub fn structural_gradient(&self, g: &[f64], p: &[f64], z: &[f64]) -> Vec<f64> {
+        let big: Vec<f64> =
+            g.iter().zip(p).zip(z).map(|((g, p), z)| g * z * (1.0 - z) / (self.beta * p * (1.0 - p))).collect();
+        let mean = big.iter().zip(p).map(|(g, p)| g * p).sum::<f64>() / p.iter().sum::<f64>();
+        big.iter().zip(p).map(|(g, p)| p * (1.0 - p) / self.tau * (g - mean)).collect()
+    }
+
+    /// E[N] = Σ p_i |δ_i| (paper eq. 16).
+    pub fn expected_parameters(&self, p: &[f64]) -> f64 {
+        p.iter().zip(&self.sizes).map(|(p, size)| p * size).sum()
+    }
+}
+
+fn sigmoid(x: f64) -> f64 {
+    if x >= 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) }
+}
+
+fn logit(p: f64) -> f64 {
+    (p / (1.0 - p)).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn gate(sizes: &[f64], budget: f64) -> Gate {
+        Gate { sizes: sizes.to_vec(), budget, tau: 1.0, beta: 1.0 }
+    }
+
+    #[track_caller]
+    fn close(found: &[f64], wanted: &[f64]) {
+        let far = found.iter().zip(wanted).any(|(a, b)| (a - b).abs() > 6e-7);
+        assert!(!far && found.len() == wanted.len(), "{found:?} is not {wanted:?}");
+    }
+
+    /// The vector of method.md section 3, taken from the reference implementation.
+    #[test]
+    fn the_references_test_vector() {
+        let gate = gate(&[2048.0, 1024.0, 5120.0, 1024.0, 3168.0], 4096.0);
+        let alpha = [0.5, -1.0, 2.0, 0.0, 1.25];
+        let zeta = gate.zeta(&alpha);
+        close(&[zeta], &[2.010_136_5]);
+        let p = gate.shifted(&alpha, zeta);
+        close(&p, &[0.180919, 0.046970, 0.497466, 0.118143, 0.318617]);
+        let z = gate.sample(&p, &[0.3, 0.6, 0.5, 0.9, 0.1]);
+        close(&z, &[0.086477, 0.068838, 0.497466, 0.546636, 0.049390]);
+        let gradient = gate.structural_gradient(&[1.0, -2.0, 0.5, 3.0, -1.0], &p, &z);
+        close(&gradient, &[-0.046583, -0.166135, -0.086861, 0.655183, -0.230933]);
+    }
+
+    #[test]
+    fn equal_alpha_gives_the_budgets_share() {
+        let gate = gate(&[10.0, 20.0, 30.0], 6.0);
+        let p = gate.probabilities(&[0.0; 3]).0;
+        close(&p, &[0.1; 3]);
+    }
+
+    /// Σ of the closed form against a central difference of z through p, with the normaliser written out.
+    fn numeric(gate: &Gate, alpha: &[f64], u: &[f64], g: &[f64]) -> Vec<f64> {
+        let zeta = gate.zeta(alpha);
+        let value = |alpha: &[f64], detached: f64| {
+            let soft = gate.shifted(alpha, zeta); // ζ held
+            let total: f64 = soft.iter().sum();
+            let p: Vec<f64> = soft.iter().map(|p| p * detached / total).collect();
+            gate.sample(&p, u).iter().zip(g).map(|(z, g)| z * g).sum::<f64>()
+        };
+        let detached: f64 = gate.shifted(alpha, zeta).iter().sum();
+        let shifted = |j: usize, h: f64| {
+            let mut alpha = alpha.to_vec();
+            alpha[j] += h;
+            value(&alpha, detached)
+        };
+        (0..alpha.len()).map(|j| (shifted(j, 1e-5) - shifted(j, -1e-5)) / 2e-5).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn the_closed_form_is_the_derivative(
+            modules in prop::collection::vec((-3.0f64..3.0, 1.0f64..50.0, 0.01f64..0.99, -2.0f64..2.0), 2..12),
+            share in 0.05f64..0.95,
+        ) {
+            let alpha: Vec<_> = modules.iter().map(|m| m.0).collect();
+            let sizes: Vec<_> = modules.iter().map(|m| m.1).collect();
+            let u: Vec<_> = modules.iter().map(|m| m.2).collect();
+            let g: Vec<_> = modules.iter().map(|m| m.3).collect();
+            let gate = gate(&sizes, share * sizes.iter().sum::<f64>());
+            let p = gate.shifted(&alpha, gate.zeta(&alpha));
+            let closed = gate.structural_gradient(&g, &p, &gate.sample(&p, &u));
+            for (a, b) in closed.iter().zip(numeric(&gate, &alpha, &u, &g)) {
+                prop_assert!((a - b).abs() < 1e-6, "{a} {b}");
+            }
+        }
+
+        #[test]
+        fn never_over_budget_and_more_budget_never_lowers_p(
+            modules in prop::collection::vec((-8.0f64..8.0, 1.0f64..5000.0), 1..40),
+            share in 0.001f64..0.9,
+        ) {
+            let (alpha, sizes): (Vec<_>, Vec<_>) = modules.into_iter().unzip();
+            let total: f64 = sizes.iter().sum();
+            let small = gate(&sizes, share * total);
+            let p = small.shifted(&alpha, small.zeta(&alpha));
+            prop_assert!(small.expected_parameters(&p) <= small.budget + MARGIN * total);
+            prop_assert!(small.expected_parameters(&p) >= small.budget * (1.0 - 1e-6));
+            let large = gate(&sizes, share * total * 1.1);
+            let more = large.shifted(&alpha, large.zeta(&alpha));
+            prop_assert!(p.iter().zip(&more).all(|(a, b)| b >= a));
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! A task's rows as token ids, and the batches that a step takes.
+
+use super::{Error, Result, generator};
+use crate::t5::{Backbone, TokenBatch};
+use crate::task::{Row, Split, Task};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::seq::SliceRandom;
+
+/// One row as token ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// Source ids, the end token included.
+    pub source: Vec<u32>,
+    /// The right answer's place among the candidates.
+    pub answer: usize,
+}
+
+/// A task's rows as token ids.
+#[derive(Debug, Clone)]
+pub struct EncodedTask {
+    /// The task.
+    pub task: Task,
+    /// Every possible target's ids, the end token included, in the order of the task's label words.
+    pub candidates: Vec<Vec<u32>>,
+    /// Training rows.
+    pub train: Vec<Example>,
+    /// Dev rows.
+    pub dev: Vec<Example>,
+    /// Test rows.
+    pub test: Vec<Example>,
+}
+
+impl EncodedTask {
+    /// Encodes every row, sources cut to `max_source_tokens`.
+    pub fn new(task: Task, backbone: &Backbone, max_source_tokens: usize) -> Result<Self> {
+        let tokenizer = backbone.tokenizer()?;
+        let candidates = task.label_words().iter().map(|word| tokenizer.encode(word)).collect::<Result<Vec<_>, _>>()?;
+        let wrong = |what: String| Error::Task { task: task.name().into(), what };
+        if let Some(i) = (0..candidates.len()).find(|i| candidates[..*i].contains(&candidates[*i])) {
+            let word = &task.label_words()[i];
+            return Err(wrong(format!("label word `{word}` has the same tokens as another: choose another word")));
+        }
+        if max_source_tokens < 2 {
+            return Err(wrong(format!(
+                "max_source_tokens {max_source_tokens} leaves no token of the text: give 2 or more"
+            )));
+        }
+        let encode = |row: &Row| -> Result<Example> {
+            let source = tokenizer.encode_truncated(&task.source_text(row), max_source_tokens)?;
+            Ok(Example { source, answer: task.definition.target_index(row) })
+        };
+        let split = |split: Split| task.split(split).iter().map(encode).collect::<Result<Vec<_>>>();
+        let (train, dev, test) = (split(Split::Train)?, split(Split::Dev)?, split(Split::Test)?);
+        Ok(Self { task, candidates, train, dev, test })
+    }
+
+    /// The examples of one split.
+    pub fn split(&self, split: Split) -> &[Example] {
+        match split {
+            Split::Train => &self.train,
+            Split::Dev => &self.dev,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// Train in two halves by `seed`: D_δ for delta weights, D_α for structural parameters; an odd row goes to D_δ.
+    pub fn halves(&self, seed: u64) -> (Vec<Example>, Vec<Example>) {
+        let mut all = self.train.clone();
+        all.shuffle(&mut generator(seed, "halves", 0));
+        let second = all.split_off(all.len().div_ceil(2));
+        (all, second)
+    }
+}
+
+/// The order in which rows are seen: every epoch a shuffle of its own, so that a step's batch depends on seed and step
+/// alone.
+#[derive(Debug, Clone)]
+pub struct Order {
+    rows: usize,
+    batch_size: usize,
+    seed: u64,
+    purpose: &'static str,
+}
+
+impl Order {
+    /// An order over `rows` rows; `purpose` keeps two orders of one seed apart.
+    pub fn new(rows: usize, batch_size: usize, seed: u64, purpose: &'static str) -> Self {
+        Self { rows, batch_size: batch_size.clamp(1, rows.max(1)), seed, purpose }
+    }
+
+    /// Steps of one pass over the rows.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.rows.div_ceil(self.batch_size)
+    }
+
+    /// The rows of a step; the last batch of an epoch may be smaller.
+    pub fn batch(&self, step: usize) -> Vec<usize> {
+        let (epoch, within) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
+        let mut order: Vec<_> = (0..self.rows).collect();
+        order.shuffle(&mut generator(self.seed, self.purpose, epoch as u64));
+        let start = within * self.batch_size;
+        order[start..(start + self.batch_size).min(self.rows)].to_vec()
+    }
+}
+
+/// What one training pass takes.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Sources.
+    pub source: TokenBatch,
+    /// Decoder inputs: the start token, then the target without its last.
+    pub inputs: TokenBatch,
+    /// Target id of every place, 0 on padding, `[rows · width]`.
+    labels: Vec<i32>,
+    /// 1 on targets, 0 on padding.
+    weights: Vec<f32>,
+}
+
+impl Batch {
+    /// Pads sources and targets given as ids.
+    pub fn new(backbone: &Backbone, sources: &[&[u32]], targets: &[&[u32]]) -> Result<Self> {
+        let start = backbone.config.start;
+        let inputs: Vec<Vec<u32>> = targets
+            .iter()
+            .map(|target| std::iter::once(start).chain(target[..target.len() - 1].iter().copied()).collect())
+            .collect();
+        let (source, inputs) = (backbone.model.batch(sources)?, backbone.model.batch(&inputs)?);
+        let width = inputs.width();
+        let mut labels = vec![0; targets.len() * width];
+        let mut weights = vec![0.0; labels.len()];
+        for (row, target) in targets.iter().enumerate() {
+            for (column, id) in target.iter().enumerate() {
+                labels[row * width + column] = *id as i32;
+                weights[row * width + column] = 1.0;
+            }
+        }
+        Ok(Self { source, inputs, labels, weights })
+    }
+
+    /// The batch of these examples with their right answers.
+    pub fn of(backbone: &Backbone, examples: &[&Example], candidates: &[Vec<u32>]) -> Result<Self> {
+        let sources: Vec<_> = examples.iter().map(|example| example.source.as_slice()).collect();
+        let targets: Vec<_> = examples.iter().map(|example| candidates[example.answer].as_slice()).collect();
+        Self::new(backbone, &sources, &targets)
+    }
+
+    /// Labels `[rows, width, 1]` and weights `[rows, width]`.
+    pub(super) fn labels(&self, device: &Device) -> (Tensor<3, Int>, Tensor<2>) {
+        let (rows, width) = (self.inputs.rows(), self.inputs.width());
+        let labels = Tensor::from_data(TensorData::new(self.labels.clone(), [rows, width, 1]), device);
+        (labels, Tensor::from_data(TensorData::new(self.weights.clone(), [rows, width]), device))
+    }
+
+    /// Target tokens in the batch.
+    pub(super) fn tokens(&self) -> f32 {
+        self.weights.iter().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_sees_every_row_once() {
+        let order = Order::new(10, 4, 7, "test");
+        assert_eq!(order.steps_per_epoch(), 3);
+        let epoch = |first: usize| (first..first + 3).flat_map(|step| order.batch(step)).collect::<Vec<_>>();
+        let mut rows = epoch(0);
+        assert_ne!(rows, epoch(3), "every epoch has an order of its own");
+        rows.sort_unstable();
+        assert_eq!(rows, (0..10).collect::<Vec<_>>());
+        assert_eq!(order.batch(1), Order::new(10, 4, 7, "test").batch(1));
+    }
+}

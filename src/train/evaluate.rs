@@ -1,0 +1,75 @@
+//! Scoring of label words, and a task's metric over a split.
+
+use super::pass::target_log_probabilities;
+use super::{Batch, EncodedTask, Example, Result};
+use crate::t5::{Backbone, Deltas};
+use crate::task::Split;
+use burn::tensor::Tensor;
+
+/// A task's score on some rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// The task's metric; higher is better.
+    pub score: f64,
+    /// Mean negative log-probability of the right answers among the candidates, in nats.
+    pub loss: f64,
+    /// The chosen candidate per row.
+    pub answers: Vec<usize>,
+}
+
+/// Rows times candidates that one decoder pass takes.
+const PASS_ROWS: usize = 256;
+
+/// Summed log-probability of every candidate for every source: `[sources][candidates]`, each source encoded once.
+pub fn label_scores(
+    backbone: &Backbone,
+    deltas: &dyn Deltas,
+    sources: &[&[u32]],
+    candidates: &[Vec<u32>],
+) -> Result<Vec<Vec<f32>>> {
+    let targets: Vec<_> = sources.iter().flat_map(|_| candidates.iter().map(Vec::as_slice)).collect();
+    let repeated: Vec<_> = sources.iter().flat_map(|source| candidates.iter().map(|_| *source)).collect();
+    let batch = Batch::new(backbone, &repeated, &targets)?;
+    let encoded = backbone.model.encode(&backbone.model.batch(sources)?, deltas).repeat(candidates.len());
+    let scores: Tensor<2> = target_log_probabilities(backbone, &encoded, &batch, deltas);
+    let scores = scores.sum_dim(1).try_into_vec_as::<f32>().expect("scores are f32");
+    Ok(scores.chunks(candidates.len()).map(<[f32]>::to_vec).collect())
+}
+
+/// The task's score on the first `rows` rows of a split, or on all.
+pub fn evaluate(
+    backbone: &Backbone,
+    deltas: &dyn Deltas,
+    data: &EncodedTask,
+    split: Split,
+    rows: Option<usize>,
+) -> Result<Evaluation> {
+    let examples = data.split(split);
+    let examples = &examples[..rows.unwrap_or(examples.len()).min(examples.len())];
+    // alike lengths together, so that little is padded
+    let mut order: Vec<usize> = (0..examples.len()).collect();
+    order.sort_by_key(|row| examples[*row].source.len());
+    let mut answers = vec![0; examples.len()];
+    let mut loss = 0.0;
+    for rows in order.chunks((PASS_ROWS / data.candidates.len()).max(1)) {
+        let sources: Vec<_> = rows.iter().map(|row| examples[*row].source.as_slice()).collect();
+        for (row, scores) in rows.iter().zip(label_scores(backbone, deltas, &sources, &data.candidates)?) {
+            answers[*row] = best(&scores);
+            loss -= f64::from(log_share(&scores, &examples[*row]));
+        }
+    }
+    let score = data.task.definition.score(&answers, &data.task.split(split)[..examples.len()])?;
+    Ok(Evaluation { score, loss: loss / examples.len() as f64, answers })
+}
+
+/// The place of the greatest score, the first on a tie.
+fn best(scores: &[f32]) -> usize {
+    (0..scores.len()).rev().max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap_or(0)
+}
+
+/// Log of the right answer's share among the candidates.
+fn log_share(scores: &[f32], example: &Example) -> f32 {
+    let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f32 = scores.iter().map(|score| (score - highest).exp()).sum();
+    scores[example.answer] - highest - sum.ln()
+}
