@@ -33,6 +33,11 @@ deny:
 openapi:
     cargo test --release --test it openapi | tee /dev/stderr | grep -q '[1-9][0-9]* passed'
 
+# Write openapi/openapi.json and the web page's types anew, after a change of the routes.
+generate:
+    S3DELTA_BLESS=1 cargo test --release --test it openapi
+    cd web && npm ci --ignore-scripts --no-audit --no-fund && npm run generate:api
+
 # Types of the web page, those made from openapi/openapi.json too, and its unit tests.
 web:
     cd web && npm ci --ignore-scripts --no-audit --no-fund && npm run check

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod config;
 pub mod delta;
 pub mod jobs;
 pub mod pretrain;

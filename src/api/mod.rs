@@ -1,1 +1,83 @@
-//! The HTTP interface: router, extractors, errors, one file per noun.
+//! The HTTP API: one file per noun, handlers that decode, authorise, call and encode, and nothing else.
+//!
+//! [`router`] gives the whole application; the command line calls the same router in process, without a socket. The
+//! OpenAPI document comes from the same routes. This module never touches a tensor.
+
+mod adapters;
+mod aliases;
+mod assets;
+mod auth;
+mod completions;
+mod error;
+mod events;
+mod extract;
+mod guard;
+mod health;
+mod jobs;
+mod listen;
+mod metrics;
+mod model;
+mod models;
+mod observe;
+mod page;
+mod predictions;
+mod routes;
+mod structures;
+mod tasks;
+mod text;
+mod transfers;
+mod upload;
+
+pub use adapters::AdapterUpload;
+pub use aliases::AliasTarget;
+pub use auth::{Scope, Token, Tokens};
+pub use completions::{Choice, Completion, CompletionRequest, Prompt, Usage};
+pub use error::{ErrorBody, ErrorObject};
+pub use health::Health;
+pub use jobs::Job;
+pub use listen::{BindError, bind, serve};
+pub use models::{Model, ModelList};
+pub use page::List;
+pub use predictions::{AdapterPredictions, Prediction, PredictionRequest, PredictionResponse};
+pub use routes::{openapi, router};
+pub use structures::StructureSummary;
+pub use tasks::{Task, TaskUpload};
+
+use crate::{config::Config, jobs::Jobs, registry::Registry, serve::Engine};
+use error::{ApiError, Result};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// What the handlers work with; clones share it.
+#[derive(Clone)]
+pub struct AppState {
+    registry: Registry,
+    engine: Engine,
+    jobs: Jobs,
+    config: Arc<Config>,
+    tokens: Arc<Tokens>,
+    uploads: Arc<Semaphore>,
+    started: jiff::Timestamp,
+}
+
+impl AppState {
+    /// The state of a server over these parts.
+    pub fn new(registry: Registry, engine: Engine, jobs: Jobs, config: Config, tokens: Tokens) -> Self {
+        let uploads = Arc::new(Semaphore::new(config.concurrent_uploads.max(1)));
+        let (config, tokens) = (Arc::new(config), Arc::new(tokens));
+        Self { registry, engine, jobs, config, tokens, uploads, started: jiff::Timestamp::now() }
+    }
+
+    /// Runs a call that blocks on the disk, away from the threads that answer requests.
+    async fn blocking<T, E>(&self, call: impl FnOnce(&Self) -> Result<T, E> + Send + 'static) -> Result<T>
+    where
+        T: Send + 'static,
+        E: Into<ApiError> + Send + 'static,
+    {
+        let state = self.clone();
+        match tokio::task::spawn_blocking(move || call(&state)).await {
+            Ok(outcome) => outcome.map_err(Into::into),
+            Err(error) => Err(ApiError::internal(error)),
+        }
+    }
+}

@@ -4,7 +4,7 @@ use super::Layout;
 use crate::structure::{Positions, Structure};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Trained values of one structure, flat in its [`Layout`].
 #[derive(Debug, Clone, PartialEq)]
@@ -48,14 +48,14 @@ impl DeltaWeights {
                 view.map(|view| (name, view)).map_err(wrong)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let mut metadata = HashMap::from([
-            ("format".to_string(), "s3delta.weights/1".to_string()),
-            ("structure_digest".into(), self.metadata.structure.clone()),
-            ("backbone_digest".into(), self.metadata.backbone.clone()),
+        let mut metadata = BTreeMap::from([
+            ("format", "s3delta.weights/1"),
+            ("structure_digest", &self.metadata.structure),
+            ("backbone_digest", &self.metadata.backbone),
         ]);
-        metadata.extend(self.metadata.task.clone().map(|task| ("task".into(), task)));
-        metadata.extend(self.metadata.score.clone().map(|score| ("score".into(), score)));
-        safetensors::serialize(views, Some(metadata)).map_err(wrong)
+        metadata.extend(self.metadata.task.as_deref().map(|task| ("task", task)));
+        metadata.extend(self.metadata.score.as_deref().map(|score| ("score", score)));
+        Ok(with_metadata(&safetensors::serialize(views, None).map_err(wrong)?, &metadata))
     }
 
     /// Reads a file strictly: every tensor of the structure, of its shape, finite, and nothing else.
@@ -95,6 +95,18 @@ impl DeltaWeights {
         };
         Ok(Self { values, metadata })
     }
+}
+
+/// The same file with this metadata. The safetensors crate writes metadata in a random order, and equal weights must be
+/// equal bytes.
+fn with_metadata(file: &[u8], metadata: &BTreeMap<&str, &str>) -> Vec<u8> {
+    let (length, rest) = file.split_first_chunk::<8>().expect("a safetensors file begins with its header's length");
+    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let mut fields: serde_json::Map<_, _> = serde_json::from_slice(header).expect("the header is JSON");
+    fields.insert("__metadata__".into(), serde_json::json!(metadata));
+    let mut header = serde_json::to_vec(&fields).expect("the header is JSON");
+    header.resize(header.len().next_multiple_of(8), b' ');
+    [&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat()
 }
 
 fn read(view: &TensorView<'_>, into: &mut [f32]) -> Result<(), String> {

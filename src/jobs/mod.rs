@@ -1,1 +1,30 @@
-//! Durable jobs: queue, worker, progress, cancel, resume.
+//! Jobs: searches, re-trainings, transfers and evaluations, one after the other on a thread of their own.
+//!
+//! Requests are plain data shared by the API, the command line and the web page. The queue and its worker know how to
+//! persist, stop and resume a job, and nothing of what it computes: that is the [`Runner`], given at construction, of which
+//! [`runner`] makes the real one.
+
+mod check;
+mod control;
+mod error;
+mod progress;
+mod queue;
+mod request;
+mod run;
+mod stage;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::{structure_of, transfer_source};
+pub use control::{Control, Failure, Stop};
+pub use error::{Error, Result};
+pub use progress::{
+    EvaluationResult, JobEvent, ModulePlace, Phase, Progress, RetrainResult, SearchResult, TransferResult,
+};
+pub use queue::{Jobs, Runner};
+pub use request::{
+    EvaluationRequest, JobRequest, Length, RetrainRequest, SearchRequest, SpaceChoice, Training, TransferRequest,
+};
+pub use run::runner;

@@ -300,15 +300,16 @@ impl Registry {
         if !aliases.is_empty() {
             return Err(Error::GenerationInUse { adapter: name.into(), generation: *digest, aliases });
         }
-        release(&mut write, name, &generation);
+        release(&mut write, name, &generation)?;
         adapter.generations.retain(|other| other.digest != *digest);
         if adapter.generations.is_empty() {
-            write.remove(&ADAPTERS, name);
+            write.remove(&ADAPTERS, name)?;
         } else {
             write.put(&ADAPTERS, name, &adapter)?;
         }
         write.commit()?;
-        self.collect(&generation.weights)
+        self.collect(&generation.weights);
+        Ok(())
     }
 
     /// Deletes an adapter with its generations and aliases; structures stay.
@@ -316,11 +317,12 @@ impl Registry {
         let mut write = self.store().write();
         let adapter = self.adapter(name)?;
         for generation in &adapter.generations {
-            release(&mut write, name, generation);
+            release(&mut write, name, generation)?;
         }
-        write.remove(&ADAPTERS, name);
+        write.remove(&ADAPTERS, name)?;
         write.commit()?;
-        adapter.generations.iter().try_for_each(|generation| self.collect(&generation.weights))
+        adapter.generations.iter().for_each(|generation| self.collect(&generation.weights));
+        Ok(())
     }
 }
 
@@ -347,9 +349,9 @@ fn check_expected(adapter: &Adapter, alias: &str, expected: Expected) -> Result<
 }
 
 /// Takes back what a generation refers to.
-fn release(write: &mut Write<'_>, name: &str, generation: &Generation) {
-    write.remove(&BLOB_USERS, &user_key(&generation.weights, &owner(name, &generation.digest)));
-    write.remove(&STRUCTURE_USERS, &structure_user(name, generation));
+fn release(write: &mut Write<'_>, name: &str, generation: &Generation) -> Result<()> {
+    write.remove(&BLOB_USERS, &user_key(&generation.weights, &owner(name, &generation.digest)))?;
+    write.remove(&STRUCTURE_USERS, &structure_user(name, generation))
 }
 
 fn owner(name: &str, generation: &Digest) -> String {

@@ -3,10 +3,11 @@
 //! A [`Blob`] in hand is a pin: its file stays. When the last pin goes and no record refers to the blob, the file goes
 //! too; so an upload that is refused leaves nothing, and a download outlives the deletion of what it reads.
 
+use super::files;
 use super::store::{Order, Table};
 use super::{Digest, Error, Inner, Noun, Registry, Result};
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -80,9 +81,7 @@ impl Drop for Pin {
         });
         if held == Some(0) {
             pins.remove(&self.digest);
-            if let Err(error) = self.inner.remove_if_unused(&self.digest, &pins) {
-                tracing::warn!(blob = %self.digest, %error, "blob {} stays until the next start: {error}", self.digest);
-            }
+            self.inner.remove_unless_used(&self.digest, &pins);
         }
     }
 }
@@ -161,14 +160,18 @@ impl BlobWriter {
         let digest = Digest::from(self.hasher.finalize());
         let path = self.inner.blobs.path(&digest);
         let what = || Error::io(format!("store the blob {}", path.display()));
+        // before the lock, which nobody should hold for long
         self.file.as_file().sync_all().map_err(what())?;
         let mut pins = self.inner.blobs.pins();
         // a file of another length is what a broken disk left: replace it
         if !fs::metadata(&path).is_ok_and(|known| known.is_file() && known.len() == self.size) {
             let folder = path.parent().unwrap_or(&self.inner.blobs.folder);
-            fs::create_dir_all(folder).map_err(what())?;
-            self.file.persist(&path).map_err(|error| error.error).map_err(what())?;
-            sync_folder(folder).and_then(|()| sync_folder(&self.inner.blobs.folder)).map_err(what())?;
+            if !folder.is_dir() {
+                fs::create_dir_all(folder)
+                    .and_then(|()| files::sync_folder(&self.inner.blobs.folder))
+                    .map_err(what())?;
+            }
+            files::persist(self.file, &path).map_err(what())?;
         }
         *pins.entry(digest).or_default() += 1;
         drop(pins);
@@ -215,9 +218,11 @@ impl Registry {
     }
 
     /// Removes a blob that no record and nobody in this process needs any more.
-    pub(super) fn collect(&self, digest: &Digest) -> Result<()> {
+    pub(super) fn collect(&self, digest: &Digest) {
         let pins = self.inner.blobs.pins();
-        if pins.contains_key(digest) { Ok(()) } else { self.inner.remove_if_unused(digest, &pins) }
+        if !pins.contains_key(digest) {
+            self.inner.remove_unless_used(digest, &pins);
+        }
     }
 
     /// Removes every file of the blob folder that no record refers to and nobody holds; says how many went.
@@ -250,7 +255,7 @@ impl Registry {
                 let file = file.map_err(what())?;
                 let digest = file.file_name().to_str().and_then(|name| name.parse::<Digest>().ok());
                 if digest.is_none_or(|digest| !used.contains(&digest) && !pins.contains_key(&digest)) {
-                    fs::remove_file(file.path()).map_err(what())?;
+                    files::remove(&file.path())?;
                     removed += 1;
                 }
             }
@@ -261,22 +266,16 @@ impl Registry {
 
 impl Inner {
     /// Removes the file unless a record refers to it. The caller holds the upload lock and has seen that nobody pins it.
-    fn remove_if_unused(&self, digest: &Digest, _upload_lock: &HashMap<Digest, usize>) -> Result<()> {
+    fn remove_unless_used(&self, digest: &Digest, _upload_lock: &HashMap<Digest, usize>) {
         let user = self.store.scan(&BLOB_USERS, &user_key(digest, ""), None, Order::Rising).next();
-        if user.transpose()?.is_some() {
-            return Ok(());
-        }
-        let path = self.blobs.path(digest);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(Error::Io { what: format!("remove {}", path.display()), source: error })
-            }
-            _ => Ok(()),
+        let removed = match user.transpose() {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => files::remove(&self.blobs.path(digest)),
+            Err(error) => Err(error),
+        };
+        // not the caller's trouble: the next start sweeps it
+        if let Err(error) = removed {
+            tracing::warn!(blob = %digest, %error, "unreferenced blob {digest} stays until the next start: {error}");
         }
     }
-}
-
-/// Makes a rename or creation in a folder durable; only Unix can, and needs to.
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

@@ -80,7 +80,7 @@ pub(super) fn is_hex(text: &str) -> bool {
 }
 
 /// Refuses names that would not survive a URL, a key of the store or `name@alias`.
-pub(super) fn check_name(what: &'static str, name: &str) -> Result<()> {
+pub fn check_name(what: &'static str, name: &str) -> Result<()> {
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let good = (1..=128).contains(&name.len())
         && name.bytes().all(valid)

@@ -197,9 +197,10 @@ impl Registry {
         self.store().page(&JOBS, &filter.page, Order::Falling, keep)
     }
 
-    /// Changes a job's state, progress, result, error or `cancel_requested`; the other fields stay.
+    /// Changes a job's state, progress, result, error, `attempts` or `cancel_requested`; the other fields stay.
     ///
-    /// A job that succeeded lets go of its checkpoint. Times follow the state: running sets `started`, an end sets `finished`, and back in the queue clears the end.
+    /// A job that succeeded lets go of its checkpoint. Times follow the state: running sets `started`, an end sets
+    /// `finished`, and back in the queue clears the end.
     ///
     /// # Errors
     /// [`Error::JobState`] if the job cannot go there, such as from succeeded to running.
@@ -211,8 +212,8 @@ impl Registry {
         if !before.state.may_become(job.state) {
             return Err(Error::JobState { id: id.into(), from: before.state, to: job.state });
         }
-        let JobRecord { id, kind, request, created, idempotency_key, checkpoint, attempts, .. } = before.clone();
-        job = JobRecord { id, kind, request, created, idempotency_key, checkpoint, attempts, ..job };
+        let JobRecord { id, kind, request, created, idempotency_key, checkpoint, .. } = before.clone();
+        job = JobRecord { id, kind, request, created, idempotency_key, checkpoint, ..job };
         if job.state != before.state {
             job.follow_state();
         }
@@ -224,11 +225,13 @@ impl Registry {
         }
         let dropped = before.checkpoint.filter(|checkpoint| job.checkpoint != Some(*checkpoint));
         if let Some(dropped) = &dropped {
-            write.remove(&BLOB_USERS, &user_key(dropped, &owner(&job.id)));
+            write.remove(&BLOB_USERS, &user_key(dropped, &owner(&job.id)))?;
         }
         write.put(&JOBS, &job.id, &job)?;
         write.commit()?;
-        dropped.map_or(Ok(()), |dropped| self.collect(&dropped))?;
+        if let Some(dropped) = &dropped {
+            self.collect(dropped);
+        }
         Ok(job)
     }
 
@@ -245,12 +248,14 @@ impl Registry {
             return Ok(job);
         }
         if let Some(before) = &before {
-            write.remove(&BLOB_USERS, &user_key(before, &owner(id)));
+            write.remove(&BLOB_USERS, &user_key(before, &owner(id)))?;
         }
         write.put(&BLOB_USERS, &user_key(&blob.digest(), &owner(id)), &())?;
         write.put(&JOBS, id, &job)?;
         write.commit()?;
-        before.map_or(Ok(()), |before| self.collect(&before))?;
+        if let Some(before) = &before {
+            self.collect(before);
+        }
         Ok(job)
     }
 
@@ -262,14 +267,17 @@ impl Registry {
             return Err(Error::JobActive { id: job.id, state: job.state });
         }
         if let Some(key) = &job.idempotency_key {
-            write.remove(&KEYS, key);
+            write.remove(&KEYS, key)?;
         }
         if let Some(checkpoint) = &job.checkpoint {
-            write.remove(&BLOB_USERS, &user_key(checkpoint, &owner(id)));
+            write.remove(&BLOB_USERS, &user_key(checkpoint, &owner(id)))?;
         }
-        write.remove(&JOBS, id);
+        write.remove(&JOBS, id)?;
         write.commit()?;
-        job.checkpoint.map_or(Ok(()), |checkpoint| self.collect(&checkpoint))
+        if let Some(checkpoint) = &job.checkpoint {
+            self.collect(checkpoint);
+        }
+        Ok(())
     }
 
     /// To be called once at start, before any worker runs: jobs that a former process left running go back into the

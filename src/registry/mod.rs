@@ -12,6 +12,7 @@
 //! HOME/lock          held while a registry is open
 //! HOME/server.json   process and address of the server that holds the lock
 //! HOME/store/        sled
+//! HOME/records/      records too large for it
 //! HOME/blobs/ab/…    blobs by digest; HOME/blobs/tmp/ for those being written
 //! ```
 
@@ -19,6 +20,7 @@ mod adapters;
 mod blobs;
 mod digest;
 mod error;
+mod files;
 mod jobs;
 mod lock;
 mod store;
@@ -29,7 +31,7 @@ mod weights;
 
 pub use adapters::{Adapter, DEFAULT_ALIAS, Expected, Generation, NewGeneration, ResolvedAdapter, Score, TaskRef};
 pub use blobs::{Blob, BlobWriter};
-pub use digest::Digest;
+pub use digest::{Digest, check_name};
 pub use error::{Error, ErrorKind, Noun, Result};
 pub use jobs::{JobError, JobFilter, JobKind, JobRecord, JobState};
 pub use lock::ServerInfo;
@@ -68,7 +70,7 @@ impl Registry {
     pub fn open(home: &Path) -> Result<Self> {
         std::fs::create_dir_all(home).map_err(Error::io(format!("create the folder {}", home.display())))?;
         let lock = HomeLock::acquire(home)?;
-        let store = Store::open(&home.join("store"))?;
+        let store = Store::open(home)?;
         let blobs = Blobs::open(&home.join("blobs"))?;
         let registry = Self { inner: Arc::new(Inner { home: home.to_owned(), store, blobs, lock }) };
         let swept = registry.sweep_files(true)?;

@@ -101,8 +101,8 @@ impl Registry {
         if !users.is_empty() {
             return Err(Error::StructureInUse { id, users });
         }
-        write.remove(&LISTED, &stored.listed);
-        write.remove(&STRUCTURES, &id);
+        write.remove(&LISTED, &stored.listed)?;
+        write.remove(&STRUCTURES, &id)?;
         write.commit()
     }
 

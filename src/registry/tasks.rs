@@ -74,12 +74,14 @@ impl Registry {
         let created = Timestamp::now();
         let record = TaskRecord { name, digest, definition, rows: counts, blob: rows.digest(), created, builtin };
         if let Some(known) = &known {
-            write.remove(&BLOB_USERS, &user_key(&known.blob, &owner(&record.name)));
+            write.remove(&BLOB_USERS, &user_key(&known.blob, &owner(&record.name)))?;
         }
         write.put(&BLOB_USERS, &user_key(&record.blob, &owner(&record.name)), &())?;
         write.put(&TASKS, &record.name, &record)?;
         write.commit()?;
-        known.map_or(Ok(()), |known| self.collect(&known.blob))?;
+        if let Some(known) = &known {
+            self.collect(&known.blob);
+        }
         Ok(record)
     }
 
@@ -100,10 +102,11 @@ impl Registry {
         if known.builtin {
             return Err(Error::TaskBuiltin(known.name));
         }
-        write.remove(&BLOB_USERS, &user_key(&known.blob, &owner(name)));
-        write.remove(&TASKS, name);
+        write.remove(&BLOB_USERS, &user_key(&known.blob, &owner(name)))?;
+        write.remove(&TASKS, name)?;
         write.commit()?;
-        self.collect(&known.blob)
+        self.collect(&known.blob);
+        Ok(())
     }
 }
 

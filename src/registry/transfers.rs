@@ -9,6 +9,7 @@ const TRANSFERS: Table<TransferRecord> = Table::new("transfer/");
 
 /// A source task's structure re-trained on a target task, with the score that resulted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Transfer)]
 pub struct TransferRecord {
     /// Task that the structure was searched on; none for a hand-made one.
     pub source_task: Option<String>,

@@ -16,7 +16,7 @@ const LONGEST_HEADER: usize = 16 << 20;
 /// Most offenders that are listed; a header of nonsense may have millions.
 const MOST_OFFENDERS: usize = 10_000;
 const METADATA: &str = "__metadata__";
-/// The `format` of delta weights that say theirs.
+/// The `format` that our files say; those of other makers say `pt`, or nothing.
 const WEIGHTS_FORMAT: &str = "s3delta.weights/1";
 
 /// What valid delta weights hold.
@@ -168,14 +168,12 @@ impl<'a> File<'a> {
     }
 
     fn check_metadata(&self, structure: &Structure, offenders: &mut Offenders) {
-        let wanted = [("format", WEIGHTS_FORMAT), ("structure_digest", structure.id.as_str())];
-        for (name, wanted) in wanted {
-            match self.metadata.get(name) {
-                Some(found) if found != wanted => {
-                    offenders.add(|| format!("the metadata says {name} `{found}`, not `{wanted}`"));
-                }
-                _ => {}
-            }
+        let other_format = |found: &str| found.starts_with("s3delta.") && found != WEIGHTS_FORMAT;
+        if let Some(found) = self.metadata.get("format").filter(|found| other_format(found)) {
+            offenders.add(|| format!("the metadata says format `{found}`, this s3delta reads `{WEIGHTS_FORMAT}`"));
+        }
+        if let Some(found) = self.metadata.get("structure_digest").filter(|found| **found != structure.id) {
+            offenders.add(|| format!("the metadata says structure_digest `{found}`, not `{}`", structure.id));
         }
     }
 

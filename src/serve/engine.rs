@@ -3,7 +3,7 @@
 use super::adapters::{Loaded, Loader, Read, Resident};
 use super::compute::Compute;
 use super::decoding::{Decoding, Row, State, count};
-use super::scoring::{Target, score};
+use super::scoring::{self, Target, score};
 use super::view::View;
 use super::{BackboneInfo, Command, Engine, Error, Result, Settings, Tokenize};
 use crate::delta::Single;
@@ -13,24 +13,12 @@ use std::sync::Arc;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
 
-impl Tokenize for Backbone {
-    fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let ids = self.tokenizer().and_then(|tokenizer| tokenizer.encode(text));
-        ids.map_err(|error| Error::Request(error.to_string()))
-    }
-
-    fn decode(&self, ids: &[u32]) -> Result<String> {
-        let text = self.tokenizer().and_then(|tokenizer| tokenizer.decode(ids, true));
-        text.map_err(|error| Error::Request(error.to_string()))
-    }
-}
-
-/// Starts the engine over a backbone and its tokenizer. Its thread ends by [`Engine::shutdown`], or after the last handle is dropped.
+/// Starts the engine over a backbone. Its thread ends by [`Engine::shutdown`], or after the last handle is dropped.
 ///
 /// # Errors
 /// [`Error::Internal`] if the system gives no thread.
-pub fn start(backbone: Arc<Backbone>, settings: Settings) -> Result<Engine> {
-    let (engine, thread) = EngineThread::new(backbone, settings, Box::new(|path| std::fs::read(path)))?;
+pub fn start(backbone: Arc<Backbone>, tokenizer: Arc<dyn Tokenize>, settings: Settings) -> Result<Engine> {
+    let (engine, thread) = EngineThread::new(backbone, tokenizer, settings, Box::new(|path| std::fs::read(path)))?;
     let waits = tokio::runtime::Builder::new_current_thread().build().map_err(no_thread)?;
     let run = move || thread.run(&waits);
     std::thread::Builder::new().name("engine".into()).spawn(run).map_err(no_thread)?;
@@ -75,7 +63,12 @@ pub(super) struct EngineThread {
 
 impl EngineThread {
     /// The engine and its handle; `read` reads delta weights on the loader's thread.
-    pub(super) fn new(backbone: Arc<Backbone>, settings: Settings, read: Box<Read>) -> Result<(Engine, Self)> {
+    pub(super) fn new(
+        backbone: Arc<Backbone>,
+        tokenizer: Arc<dyn Tokenize>,
+        settings: Settings,
+        read: Box<Read>,
+    ) -> Result<(Engine, Self)> {
         let settings = settings.sane();
         let info = BackboneInfo {
             name: backbone.name.clone(),
@@ -84,7 +77,7 @@ impl EngineThread {
             digest: backbone.digest.clone(),
             device: settings.device.clone(),
         };
-        let (engine, commands) = Engine::new(info, Arc::<Backbone>::clone(&backbone), settings.queue);
+        let (engine, commands) = Engine::new(info, tokenizer, settings.queue);
         let (sender, loaded) = mpsc::unbounded_channel();
         let thread = Self {
             compute: Compute::new(backbone.model.device()),
@@ -232,25 +225,32 @@ impl EngineThread {
     }
 
     /// The waiting requests that the next encoder pass takes, oldest first. One whose adapter is still being read is
-    /// passed over and keeps its place.
+    /// passed over and keeps its place; so is a generation while all rows are taken. Where the pass has no room for the
+    /// next one, none behind it goes first.
     fn admit(&mut self) -> Vec<(Command, Option<Arc<Single>>)> {
         let Settings { max_batch_rows, max_batch_tokens, .. } = self.settings;
         let mut free = max_batch_rows - self.decoding.len();
-        let mut width = 0;
+        let (mut width, mut positions, mut full) = (0, 0, false);
         let (mut admitted, mut left) = (Vec::new(), VecDeque::new());
-        let mut full = false;
         for waiting in std::mem::take(&mut self.waiting) {
-            let wider = width.max(waiting.command.ids().len());
-            let generates = matches!(waiting.command, Command::Generate(_));
-            let rows = admitted.len() + 1;
-            full |= rows > 1 && (rows > max_batch_rows || rows * wider > max_batch_tokens);
-            match waiting {
-                Waiting { command, adapter: Slot::Ready(adapter) } if !full && (free > 0 || !generates) => {
-                    width = wider;
-                    free -= usize::from(generates);
+            let Waiting { command, adapter } = waiting;
+            let row = usize::from(matches!(command, Command::Generate(_)));
+            match adapter {
+                Slot::Ready(adapter) if !full && row <= free => {
+                    let rows = admitted.len() + 1;
+                    let wider = width.max(command.ids().len());
+                    // the decoder's part is limited as well, so that rows under way are not held up for long
+                    let scored = positions + command.positions();
+                    full = rows > 1
+                        && (rows > max_batch_rows || rows * wider > max_batch_tokens || scored > scoring::POSITIONS);
+                    if full {
+                        left.push_back(Waiting { command, adapter: Slot::Ready(adapter) });
+                        continue;
+                    }
+                    (width, positions, free) = (wider, scored, free - row);
                     admitted.push((command, adapter));
                 }
-                waiting => left.push_back(waiting),
+                adapter => left.push_back(Waiting { command, adapter }),
             }
         }
         self.waiting = left;

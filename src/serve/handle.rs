@@ -36,6 +36,7 @@ pub enum Error {
 
 /// What is known of the served backbone without touching its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = Backbone)]
 pub struct BackboneInfo {
     /// Name that requests may give as `model`.
     pub name: String,

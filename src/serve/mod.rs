@@ -15,6 +15,7 @@ mod scoring;
 mod settings;
 #[cfg(test)]
 mod testing;
+mod text;
 mod view;
 
 pub use engine::start;
@@ -23,3 +24,4 @@ pub use handle::{
     ScoreRequest, Tokenize,
 };
 pub use settings::Settings;
+pub use text::Text;

@@ -354,3 +354,31 @@ fn the_thread_answers_what_is_queued_and_ends() {
         }
     }
 }
+
+#[test]
+fn who_does_not_fit_goes_next_and_who_waits_for_an_adapter_is_passed() {
+    let zoo = Zoo::new();
+    let settings = Settings { max_batch_tokens: 20, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    // sources by length and whether their adapter is still to be read; which are answered after each turn
+    let mut check = |lengths: &[(usize, bool)], wanted: &[&[usize]]| {
+        let ask = |(len, adapter): &(usize, bool)| {
+            let adapter = adapter.then(|| zoo.rows[0].adapter.as_ref()).flatten();
+            engine.score(scoring(adapter, &source(*len, 1), &[vec![3, 1]])).unwrap()
+        };
+        let mut replies: Vec<_> = lengths.iter().map(ask).map(Some).collect();
+        for (turn, wanted) in wanted.iter().enumerate() {
+            thread.turn();
+            let answered = |reply: &mut Option<_>| {
+                reply.take_if(|reply: &mut tokio::sync::oneshot::Receiver<_>| reply.try_recv().is_ok()).is_some()
+            };
+            let found: Vec<_> = (0..replies.len()).filter(|at| answered(&mut replies[*at])).collect();
+            assert_eq!(&found, wanted, "{lengths:?}, turn {turn}");
+        }
+        thread.serve_all();
+    };
+    check(&[(4, false), (12, false), (4, false)], &[&[0], &[1], &[2]]);
+    check(&[(5, false), (5, false), (5, false), (5, false), (5, false)], &[&[0, 1, 2, 3], &[4]]);
+    check(&[(30, false), (2, false)], &[&[0], &[1]]);
+    check(&[(4, false), (12, true), (4, false)], &[&[0, 2]]);
+}

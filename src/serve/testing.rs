@@ -2,7 +2,7 @@
 
 use super::adapters::Read;
 use super::engine::EngineThread;
-use super::{Adapter, Engine, Event, GenerateRequest, ScoreRequest, Settings};
+use super::{Adapter, Engine, Event, GenerateRequest, ScoreRequest, Settings, Text};
 use crate::delta::{DeltaWeights, Layout, Metadata, Single};
 use crate::structure::{DeltaModule, Kind, Origin, Provenance, Structure};
 use crate::t5::{Backbone, Deltas, Frozen};
@@ -180,7 +180,7 @@ impl Files {
 
 /// An engine whose turns the test takes itself.
 pub(super) fn engine(backbone: &Arc<Backbone>, settings: Settings, read: Box<Read>) -> (Engine, EngineThread) {
-    EngineThread::new(Arc::clone(backbone), settings, read).unwrap()
+    EngineThread::new(Arc::clone(backbone), Arc::new(Text::of(backbone)), settings, read).unwrap()
 }
 
 pub(super) fn generate(adapter: Option<&Arc<Adapter>>, ids: &[u32], max_new_tokens: usize) -> GenerateRequest {

@@ -20,7 +20,7 @@ pub struct Generated {
     pub score: f32,
 }
 
-/// Decodes every row greedily. Rows leave the batch as they end.
+/// Decodes every row greedily. An ended row is fed padding until the last one ends.
 pub fn generate_greedy(
     model: &T5,
     config: &Config,

@@ -6,6 +6,7 @@
 mod attention;
 mod backbone;
 mod batch;
+mod builtin;
 mod cache;
 mod config;
 pub mod device;

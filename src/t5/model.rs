@@ -37,14 +37,6 @@ impl Encoded {
         let mask = self.mask.clone().map(|mask| mask.select(0, ids.clone()));
         Self { hidden: self.hidden.clone().select(0, ids), mask }
     }
-
-    /// Every row `times` times, side by side: one encoding for several targets.
-    pub fn repeat(&self, times: usize) -> Self {
-        let [batch, len, d] = self.hidden.dims();
-        let hidden = self.hidden.clone().unsqueeze_dim::<4>(1).repeat_dim(1, times).reshape([batch * times, len, d]);
-        let repeat = |mask: Tensor<4>| mask.repeat_dim(1, times).reshape([batch * times, 1, 1, len]);
-        Self { hidden, mask: self.mask.clone().map(repeat) }
-    }
 }
 
 impl T5 {

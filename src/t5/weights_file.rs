@@ -7,6 +7,7 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -36,8 +37,13 @@ impl AsRef<[u8]> for Bytes {
     }
 }
 
-/// Copies of the embedding that older checkpoints carry; the model has one.
-const TIED_COPIES: [&str; 2] = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"];
+/// What published checkpoints carry besides the model's tensors: copies of the embedding, and a position bias of
+/// cross-attention that T5 does not use.
+const LEFT_OVER: [&str; 3] = [
+    "encoder.embed_tokens.weight",
+    "decoder.embed_tokens.weight",
+    "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
+];
 const HEAD: &str = "lm_head.weight";
 const EMBEDDING: &str = "shared.weight";
 
@@ -70,8 +76,8 @@ impl WeightsFile {
                 }
             }
         }
-        for copy in TIED_COPIES {
-            index.remove(copy);
+        for name in LEFT_OVER {
+            index.remove(name);
         }
         let mut file = Self { path, shards, index, taken: BTreeSet::new(), device: device.clone() };
         if file.index.contains_key(HEAD) && file.index.contains_key(EMBEDDING) {
@@ -200,7 +206,8 @@ fn shard_files(dir: &Path, index: &Path) -> Result<Vec<PathBuf>> {
     let wrong = |what: String| Error::Weights { path: index.to_path_buf(), what };
     let parsed: Index = serde_json::from_str(&text).map_err(|error| wrong(format!("not a shard index: {error}")))?;
     let names: BTreeSet<_> = parsed.weight_map.into_values().collect();
-    if let Some(name) = names.iter().find(|name| Path::new(name).components().count() != 1) {
+    let plain = |name: &String| Path::new(name).file_name() == Some(OsStr::new(name));
+    if let Some(name) = names.iter().find(|name| !plain(name)) {
         return Err(wrong(format!("shard `{name}` must be a file name in the same directory")));
     }
     Ok(names.iter().map(|name| dir.join(name)).collect())

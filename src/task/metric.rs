@@ -132,3 +132,81 @@ fn ratio(a: f64, b: f64) -> f64 {
     let quotient = a / b;
     if b > 0.0 && quotient.is_finite() { quotient } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    //! The numbers come from scikit-learn 1.9.1 and SciPy 1.17.1:
+    //! ```text
+    //! pip install scikit-learn scipy; python -c "
+    //! from sklearn.metrics import *; from scipy.stats import pearsonr
+    //! f, w = [1,0,1,1,0,1,0,0], [1,0,0,1,1,1,0,1]
+    //! print(accuracy_score(w, f), f1_score(w, f), f1_score(w, f, pos_label=0), f1_score(w, f, average='macro'))
+    //! print(matthews_corrcoef(w, f), matthews_corrcoef(w, [1]*8), f1_score([0]*8, [0]*8))
+    //! f, w = [0,1,1,2,1,0,2], [0,1,2,2,1,0,1]
+    //! print(matthews_corrcoef(w, f), f1_score(w, f, average='macro'), pearsonr([1,2,3,5], [1,3,2,5]))"
+    //! ```
+
+    use super::*;
+
+    const FOUND: [usize; 8] = [1, 0, 1, 1, 0, 1, 0, 0];
+    const WANTED: [usize; 8] = [1, 0, 0, 1, 1, 1, 0, 1];
+
+    #[track_caller]
+    fn check(found: f64, wanted: f64) {
+        // the last digits differ by the order of sums
+        assert!((found - wanted).abs() < 1e-12, "{found} is not {wanted}");
+    }
+
+    #[test]
+    fn two_labels() {
+        check(accuracy(&FOUND, &WANTED), 0.625);
+        check(f1(&FOUND, &WANTED, 1), 2.0 / 3.0);
+        check(f1(&FOUND, &WANTED, 0), 4.0 / 7.0);
+        check(macro_f1(&FOUND, &WANTED), 0.619_047_619_047_619);
+        check(matthews(&FOUND, &WANTED), 0.258_198_889_747_161_1);
+    }
+
+    #[test]
+    fn three_labels() {
+        let (found, wanted) = ([0, 1, 1, 2, 1, 0, 2], [0, 1, 2, 2, 1, 0, 1]);
+        check(matthews(&found, &wanted), 0.5625);
+        check(macro_f1(&found, &wanted), 0.722_222_222_222_222_1);
+    }
+
+    #[test]
+    fn numbers() {
+        check(pearson(&[1.0, 2.0, 3.0, 5.0], &[1.0, 3.0, 2.0, 5.0]), 0.885_714_285_714_285_8);
+        check(pearson(&[1.0, 2.0, 3.0], &[3.0, 2.0, 1.0]), -1.0);
+    }
+
+    #[test]
+    fn one_answer_for_all_scores_nothing() {
+        let ones = [1; 8];
+        check(matthews(&ones, &WANTED), 0.0);
+        check(f1(&ones, &[0; 8], 0), 0.0);
+        check(f1(&[0; 8], &[0; 8], 1), 0.0);
+        check(pearson(&[2.0; 4], &[1.0, 2.0, 3.0, 4.0]), 0.0);
+        check(pearson(&[], &[]), 0.0);
+    }
+
+    #[test]
+    fn texts_are_scored_by_their_task() {
+        let row = |label: &str| Row { fields: Default::default(), label: label.into() };
+        let definition = |metric: &str, target: &str| {
+            let text = format!("name = 'x'\ntemplate = '{{a}}'\n{metric}\n[target]\n{target}");
+            Definition::from_toml(&text).unwrap()
+        };
+        let labels = "kind = 'classification'\nlabels = [{value='0',word='no'},{value='1',word='yes'}]";
+        let rows = [row("yes"), row("no"), row("yes")];
+        let f1 = definition("metric = 'f1'\npositive = '1'", labels);
+        check(f1.score_texts(&["yes", "maybe", "no"], &rows).unwrap(), 2.0 / 3.0);
+        check(f1.score(&[1, 0, 1], &rows).unwrap(), 1.0);
+        let accuracy = definition("metric = 'accuracy'", labels);
+        check(accuracy.score_texts(&[" yes", "maybe", "7"], &rows).unwrap(), 1.0 / 3.0);
+        let numbers = definition("metric = 'pearson'", "kind = 'regression'\nminimum = 0\nmaximum = 5\nstep = 0.2");
+        let rows = [row("0"), row("2.5"), row("5.000")];
+        check(numbers.score_texts(&["none", "2.5", "5.0"], &rows).unwrap(), 1.0);
+        assert!(accuracy.score(&[1], &rows).unwrap_err().to_string().contains("1 answers for 3 rows"));
+        assert!(accuracy.score(&[], &[]).is_err());
+    }
+}

@@ -143,15 +143,15 @@ impl Reader<'_> {
         }
         let row = |cells: Vec<String>| {
             let cell = |index: usize, column: &Column| {
-                let missing = || (column.to_string(), format!("the row has {} columns only", cells.len()));
+                let missing = || (format!("column {column}"), format!("the row has {} columns only", cells.len()));
                 cells.get(index).map(|cell| cell.trim()).ok_or_else(missing)
             };
             let mut texts = BTreeMap::new();
             for (field, index, column) in &fields {
-                texts.insert((*field).to_owned(), (cell(*index, column)?.to_owned(), column.to_string()));
+                texts.insert((*field).to_owned(), (cell(*index, column)?.to_owned(), format!("column {column}")));
             }
             match label {
-                Some((index, column)) => self.row(texts, cell(index, column)?, &column.to_string()),
+                Some((index, column)) => self.row(texts, cell(index, column)?, &format!("column {column}")),
                 None => self.row(texts, self.file.label().unwrap_or_default(), "its file's label"),
             }
         };
@@ -180,7 +180,10 @@ impl Reader<'_> {
             .from_reader(text.as_bytes());
         let mut records = Vec::new();
         for record in reader.records() {
-            let record = record.map_err(|error| self.wrong(1, "the file", error.to_string(), 0))?;
+            let record = record.map_err(|error| {
+                let line = error.position().map_or(0, csv::Position::line);
+                self.wrong(line, "the record", error.to_string(), 0)
+            })?;
             let line = record.position().map_or(0, csv::Position::line);
             records.push((line, record.iter().map(str::to_owned).collect()));
         }
@@ -191,8 +194,9 @@ impl Reader<'_> {
         let wrong = |error: serde_json::Error| ("the line".to_owned(), format!("not a JSON object: {error}"));
         let object: BTreeMap<String, serde_json::Value> = serde_json::from_str(text).map_err(wrong)?;
         let value = |column: &Column| -> Result<String, Wrong> {
-            let (Column::Name(key), text) = (column, column.to_string()) else {
-                return Err((column.to_string(), "jsonl columns are keys".into()));
+            let text = format!("column {column}");
+            let Column::Name(key) = column else {
+                return Err((text, "jsonl columns are keys".into()));
             };
             match object.get(key) {
                 Some(serde_json::Value::String(text)) => Ok(text.trim().to_owned()),
@@ -207,10 +211,10 @@ impl Reader<'_> {
         let mut texts = BTreeMap::new();
         for field in self.definition.fields().unwrap_or_default() {
             let column = self.layout.column(field);
-            texts.insert(field.to_owned(), (value(&column)?, column.to_string()));
+            texts.insert(field.to_owned(), (value(&column)?, format!("column {column}")));
         }
         match (self.file.label(), &self.layout.label) {
-            (None, Some(column)) => self.row(texts, &value(column)?, &column.to_string()),
+            (None, Some(column)) => self.row(texts, &value(column)?, &format!("column {column}")),
             (label, _) => self.row(texts, label.unwrap_or_default(), "its file's label"),
         }
     }
@@ -230,14 +234,18 @@ impl Reader<'_> {
             Some(end) => label.split(end).next().unwrap_or(label),
             None => label,
         };
-        let label = self.definition.word(label.trim()).map_err(|what| (format!("column {label_column}"), what))?;
+        let label = self.definition.word(label.trim()).map_err(|what| (label_column.to_owned(), what))?;
         let mut fields = BTreeMap::new();
         for (field, (text, column)) in texts {
             if text.is_empty() {
-                return Err((format!("column {column}"), "the text is empty: mend or remove the row".into()));
+                return Err((column, "the text is empty: mend or remove the row".into()));
             }
             fields.insert(field, text);
         }
         Ok(Row { fields, label })
     }
 }
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

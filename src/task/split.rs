@@ -71,3 +71,114 @@ pub(super) fn shuffled(count: usize, seed: u64) -> Vec<usize> {
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
     order
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::{Definition, Split, Task};
+
+    /// `count` rows, every third of label `a`, the others `b`.
+    fn rows(count: usize) -> Vec<Row> {
+        let label = |i: usize| if i.is_multiple_of(3) { "a" } else { "b" };
+        let row = |i: usize| Row { fields: [("x".into(), i.to_string())].into(), label: label(i).into() };
+        (0..count).map(row).collect()
+    }
+
+    fn label_count(rows: &[Row], label: &str) -> usize {
+        rows.iter().filter(|row| row.label == label).count()
+    }
+
+    /// One line a case: rows of train, dev and test in the data, the rule's numbers, and the rows that result.
+    #[track_caller]
+    fn check(data: [usize; 3], dev: Option<usize>, test: Option<usize>, wanted: [usize; 3]) {
+        let mut all = rows(data.iter().sum());
+        let test_rows = all.split_off(data[0] + data[1]);
+        let dev_rows = all.split_off(data[0]);
+        let whole = Rows { train: all, dev: dev_rows, test: test_rows };
+        let found = complete(whole.clone(), &SplitRule { seed: 3, dev, test });
+        assert_eq!(Split::ALL.map(|split| found.split(split).len()), wanted);
+        let number = |rows: &Rows| {
+            let mut all: Vec<_> =
+                Split::ALL.iter().flat_map(|split| rows.split(*split)).map(|row| row.fields["x"].clone()).collect();
+            all.sort();
+            all
+        };
+        assert_eq!(number(&found), number(&whole), "each row stands in one split");
+        assert_eq!(found, complete(whole, &SplitRule { seed: 3, dev, test }), "same seed, same rows");
+    }
+
+    #[test]
+    fn absent_splits_are_made() {
+        check([30, 9, 9], None, None, [30, 9, 9]);
+        check([30, 9, 0], None, None, [30, 4, 5]);
+        check([30, 9, 0], None, Some(6), [24, 9, 6]);
+        check([30, 0, 9], Some(6), None, [24, 6, 9]);
+        check([30, 0, 9], None, None, [27, 3, 9]);
+        check([30, 0, 0], Some(6), Some(3), [21, 6, 3]);
+        check([30_000, 0, 10], None, None, [28_000, 2000, 10]);
+        check([3, 0, 9], Some(6), None, [0, 3, 9]);
+        check([0, 0, 0], None, None, [0, 0, 0]);
+    }
+
+    #[test]
+    fn draws_keep_proportion_and_order() {
+        let (drawn, rest) = draw(rows(300), 31, 1);
+        assert_eq!((drawn.len(), rest.len()), (31, 269));
+        assert_eq!(label_count(&drawn, "a"), 10);
+        let numbers: Vec<usize> = drawn.iter().map(|row| row.fields["x"].parse().unwrap()).collect();
+        assert!(numbers.is_sorted());
+        assert_ne!(drawn, draw(rows(300), 31, 2).0);
+        assert_eq!(draw(rows(3), 9, 1).0.len(), 3);
+    }
+
+    #[test]
+    fn tasks_are_thinned_and_halved() {
+        let definition = "name='t'\ntemplate='{x}'\nmetric='accuracy'\n[target]\nkind='classification'
+            labels=[{value='a',word='a'},{value='b',word='b'}]";
+        let split = Rows { train: rows(91), dev: rows(3), test: rows(3) };
+        let task = Task::new(Definition::from_toml(definition).unwrap(), split).unwrap();
+        let thin = task.take(30, 5);
+        assert_eq!((thin.rows.train.len(), label_count(&thin.rows.train, "a")), (30, 10));
+        assert_eq!((&thin.rows.dev, &thin.rows.test), (&task.rows.dev, &task.rows.test));
+        assert_eq!(task.take(91, 5), task);
+        assert_ne!(thin.digest(), task.digest());
+        let (delta, alpha) = task.halves(5);
+        assert_eq!((delta.len(), alpha.len()), (46, 45));
+        assert!(delta.iter().all(|row| !alpha.contains(row)));
+        assert_eq!(task.halves(5), (delta.clone(), alpha));
+        assert_ne!(task.halves(6).0, delta);
+    }
+
+    #[test]
+    fn rows_that_do_not_fit_are_refused() {
+        let definition = "name='t'\ntemplate='{x}'\nmetric='accuracy'\n[target]\nkind='classification'
+            labels=[{value='1',word='a'},{value='2',word='b'}]";
+        let definition = Definition::from_toml(definition).unwrap();
+        let check = |change: fn(&mut Rows), wanted: &str| {
+            let mut split = Rows { train: rows(3), dev: rows(3), test: rows(3) };
+            change(&mut split);
+            let found = Task::new(definition.clone(), split).map_err(|error| error.to_string());
+            let found = found.map(|task| task.rows.train[1].label.clone()).unwrap_or_else(|error| error);
+            assert!(found.contains(wanted), "{found}");
+        };
+        check(|rows| rows.train[1].label = "1".into(), "a");
+        check(|rows| rows.dev[2].label = "c".into(), "row 2 of `dev`: label `c` is not one of `1`, `2`");
+        check(|rows| _ = rows.test[0].fields.insert("y".into(), "1".into()), "row 0 of `test`: unknown field `y`");
+        check(|rows| rows.test[0].fields.clear(), "the field `x` is missing");
+        check(|rows| rows.dev.clear(), "the split `dev` has no row");
+    }
+
+    #[test]
+    fn the_json_form_round_trips_and_names_what_is_unknown() {
+        let text = r#"{"definition": {"name": "t", "template": "{x}", "metric": "accuracy", "target": {"kind": "classification",
+            "labels": [{"value": "0", "word": "no"}, {"value": "1", "word": "yes"}]}}, "rows": {"train": [ROW], "dev": [ROW],
+            "test": [ROW]}}"#;
+        let good = text.replace("ROW", r#"{"fields": {"x": "one"}, "label": "1"}"#);
+        let task = Task::from_json(good.as_bytes()).unwrap();
+        assert_eq!(task.rows.train[0].label, "yes");
+        assert_eq!(Task::from_json(&task.to_bytes()).unwrap(), task);
+        let error = Task::from_json(text.replace("ROW", r#"{"field": {}, "label": "1"}"#).as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("unknown field `field`"), "{error}");
+        assert!(Task::from_json(b"{").is_err());
+    }
+}

@@ -30,7 +30,8 @@ pub fn label_scores(
     let targets: Vec<_> = sources.iter().flat_map(|_| candidates.iter().map(Vec::as_slice)).collect();
     let repeated: Vec<_> = sources.iter().flat_map(|source| candidates.iter().map(|_| *source)).collect();
     let batch = Batch::new(backbone, &repeated, &targets)?;
-    let encoded = backbone.model.encode(&backbone.model.batch(sources)?, deltas).repeat(candidates.len());
+    let rows: Vec<_> = (0..sources.len()).flat_map(|row| candidates.iter().map(move |_| row)).collect();
+    let encoded = backbone.model.encode(&backbone.model.batch(sources)?, deltas).select(&rows);
     let scores: Tensor<2> = target_log_probabilities(backbone, &encoded, &batch, deltas);
     let scores = scores.sum_dim(1).try_into_vec_as::<f32>().expect("scores are f32");
     Ok(scores.chunks(candidates.len()).map(<[f32]>::to_vec).collect())

@@ -88,14 +88,18 @@ fn first_names(rest: &str) -> Vec<&str> {
 /// The modules that the code of a file uses, `depth` being how many modules down from the crate it stands.
 fn uses(code: &str, depth: usize) -> Vec<&str> {
     let mut names: Vec<&str> = behind(code, "crate", "::").into_iter().flat_map(first_names).collect();
-    for mut rest in behind(code, "super", "::") {
-        let mut ups = 1;
-        while let Some(next) = rest.strip_prefix("super::") {
-            (rest, ups) = (next, ups + 1);
-        }
-        // one `super` more than the depth is a test module's way to its own module
-        if ups >= depth {
-            names.extend(first_names(rest).into_iter().filter(|name| allowed(name).is_some()));
+    // a module inside the file, the unit tests as a rule, stands one deeper; it is the last thing in its file
+    let inline = |at: &usize| code[at + 1..].lines().next().is_some_and(|line| line.ends_with('{'));
+    let outer = code.match_indices("\nmod ").map(|(at, _)| at).find(inline).unwrap_or(code.len());
+    for (code, depth) in [(&code[..outer], depth), (&code[outer..], depth + 1)] {
+        for mut rest in behind(code, "super", "::") {
+            let mut ups = 1;
+            while let Some(next) = rest.strip_prefix("super::") {
+                (rest, ups) = (next, ups + 1);
+            }
+            if ups >= depth {
+                names.extend(first_names(rest).into_iter().filter(|name| allowed(name).is_some()));
+            }
         }
     }
     names
@@ -186,6 +190,8 @@ fn the_reader_sees_what_it_should() {
     check("t5", 1, "let x = \"http://a\"; let y = crate::jobs::x();", &["use `jobs`"]);
     check("t5", 2, "use super::super::train::fit;", &["use `train`"]);
     check("t5", 2, "use super::train;", &[]);
+    check("t5", 2, "mod train;\n#[cfg(test)]\nmod tests {\n    use super::super::train;\n}", &[]);
+    check("t5", 2, "use super::fit;\nmod tests {\n    use super::super::super::train;\n}", &["use `train`"]);
     check("t5", 1, "use super::train;", &["use `train`"]);
     check("search", 2, "use crate::jobs::{self, Progress};", &["use `jobs`"]);
     check("structure", 1, "use burn::tensor::Tensor;", &["crate `burn`"]);

@@ -1,6 +1,13 @@
 //! Integration tests: one binary.
 
+mod api;
+mod backbone;
+mod delta_parity;
 mod dependencies;
+mod openapi;
+mod parity;
+mod reference;
+mod registry;
 mod search;
 mod serve;
 mod task;

@@ -5,7 +5,9 @@ use burn::tensor::{Device, Tensor, activation::log_softmax};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use s3delta::delta::{Batched, DeltaWeights, Layout, Metadata, Single};
-use s3delta::serve::{self, Adapter, Error, Event, FinishReason, GenerateRequest, ScoreRequest, Settings};
+use s3delta::serve::{
+    self, Adapter, Engine, Error, Event, FinishReason, GenerateRequest, ScoreRequest, Settings, Text,
+};
 use s3delta::structure::{DeltaModule, Kind, KindName, Origin, Positions, Provenance, Structure};
 use s3delta::t5::{Backbone, Deltas, Frozen, GreedyOptions, generate_greedy};
 use std::path::Path;
@@ -164,6 +166,10 @@ fn neutral_deltas_change_nothing_in_one_batch_shape() {
     }
 }
 
+fn start(backbone: &Arc<Backbone>, settings: Settings) -> Engine {
+    serve::start(Arc::clone(backbone), Arc::new(Text::of(backbone)), settings).unwrap()
+}
+
 /// Adapters in files, as the registry would hold them.
 fn files(backbone: &Backbone, zoo: &[Delta], dir: &Path) -> Vec<Arc<Adapter>> {
     let store = |(number, delta): (usize, &Delta)| {
@@ -185,7 +191,7 @@ async fn the_engine_serves_adapters_of_every_kind_at_once() {
         let zoo = zoo(&backbone, Values::Trained);
         let adapters = files(&backbone, &zoo, dir.path());
         let settings = Settings { max_batch_rows: 8, ..Settings::default() };
-        let engine = serve::start(Arc::clone(&backbone), settings).unwrap();
+        let engine = start(&backbone, settings);
         let (mut generations, mut scorings) = (Vec::new(), Vec::new());
         for at in 0..3 * (zoo.len() + 1) {
             let adapter = adapters.get(at % (zoo.len() + 1)).cloned();
@@ -256,7 +262,7 @@ async fn a_broken_file_fails_its_request_alone() {
     std::fs::remove_file(&adapters[0].weights).unwrap();
     std::fs::write(&adapters[1].weights, b"not safetensors").unwrap();
     std::fs::copy(&adapters[3].weights, &adapters[2].weights).unwrap();
-    let engine = serve::start(Arc::clone(&backbone), Settings::default()).unwrap();
+    let engine = start(&backbone, Settings::default());
     let ask = |adapter: &Arc<Adapter>| {
         engine
             .generate(GenerateRequest { adapter: Some(Arc::clone(adapter)), ids: ids(5, 1), max_new_tokens: 3 })

@@ -21,7 +21,7 @@ The first two hold, computed in float32 with eager attention on one thread:
   deltas.safetensors     the backbone with delta modules of every kind, by the formulas of `structure::Kind`
     <position>.<kind>.<tensor>                random parameters, shared by the cases below
     input_ids, attention_mask, decoder_input_ids, labels
-    <case>/logits                             per case; the metadata's `cases` lists the modules of each
+    <case>/logits                             per case; `cases` in the metadata lists the modules of each
     mixed/loss, mixed/greedy_ids, mixed/gradient/<position>.<kind>.<tensor>       every module at once
   peft-lora/             the case `lora` as PEFT saves it, its logits compared with the case when made
 
@@ -186,6 +186,7 @@ def write_shards(folder, source):
 
 
 def save(path, tensors, metadata):
+    """One metadata field at most: safetensors writes several in an order that changes from run to run."""
     save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, path, metadata)
 
 
@@ -425,9 +426,9 @@ def main():
         config = make_config(variant)
         write_backbone(folder, config, make_weights(config, variant["seed"]))
         tensors, inputs = expected(load(folder), variant, draw)
-        save(folder / "expected.safetensors", tensors, versions)
+        save(folder / "expected.safetensors", tensors, {"made": json.dumps(versions)})
         tensors, found = deltas(folder, inputs, torch.Generator().manual_seed(variant["delta_seed"]))
-        save(folder / "deltas.safetensors", tensors, {**versions, "cases": json.dumps(found)})
+        save(folder / "deltas.safetensors", tensors, {"made": json.dumps({**versions, "cases": found})})
     write_shards(out / "tiny-v1.1-sharded", out / "tiny-v1.1")
     files = [path for path in out.rglob("*") if path.is_file()]
     for path in files:

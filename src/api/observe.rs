@@ -1,0 +1,108 @@
+//! Around every request: its id, its span, its metrics, and the body of its error.
+
+use super::{ApiError, error::ErrorBody, extract::header};
+use axum::{
+    extract::{MatchedPath, Request},
+    http::{HeaderValue, StatusCode, header::ALLOW},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use std::{
+    any::Any,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+use tracing::Instrument;
+
+/// Header of the request's id, in both directions.
+pub(crate) const REQUEST_ID: &str = "x-request-id";
+
+/// The request's id, kept in its extensions.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub(crate) String);
+
+/// The outermost middleware.
+pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = header(request.headers(), REQUEST_ID).filter(|id| acceptable(id)).map_or_else(fresh_id, String::from);
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let method = request.method().clone();
+    let path = request.uri().path().to_string();
+    // the route's pattern, as every id in a label would be a series of its own
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_string();
+    let span = tracing::info_span!("request", id, %method, path);
+    let response = next.run(request).instrument(span.clone()).await;
+    let mut response = with_error_body(response, &path, &id);
+    let status = response.status();
+    let seconds = started.elapsed().as_secs_f64();
+    let outcome = outcome(status);
+    metrics::counter!("s3delta_requests_total", "route" => route.clone(), "outcome" => outcome).increment(1);
+    metrics::histogram!("s3delta_request_duration_seconds", "route" => route).record(seconds);
+    span.in_scope(|| tracing::info!(status = status.as_u16(), seconds, "{method} {path} {} {id}", status.as_u16()));
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// Gives errors their body; those of the frameworks (a wrong method, a refused body) become ours under `/v1`.
+fn with_error_body(mut response: Response, path: &str, id: &str) -> Response {
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        tracing::info!(code = error.code(), "{path} {} {id}", error.code());
+        return error.respond(id);
+    }
+    let status = response.status();
+    let is_json = header(response.headers(), "content-type").is_some_and(|kind| kind.contains("json"));
+    if !path.starts_with("/v1") || is_json || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let allowed = response.headers_mut().remove(ALLOW);
+    let error = match &allowed {
+        Some(methods) => {
+            let methods = methods.to_str().unwrap_or_default();
+            ApiError::new(status, "method_not_allowed", format!("{path} cannot be called like this: use {methods}"))
+        }
+        None => {
+            let reason = status.canonical_reason().unwrap_or("the request failed").to_lowercase();
+            ApiError::new(status, "request_refused", format!("{path} was refused: {reason}"))
+        }
+    };
+    let mut response = error.respond(id);
+    response.headers_mut().extend(allowed.map(|allowed| (ALLOW, allowed)));
+    response
+}
+
+/// The error body for a place without a response of its own, such as a stream under way.
+pub(crate) fn error_body(error: &ApiError, id: &RequestId) -> ErrorBody {
+    error.body(&id.0)
+}
+
+/// What a handler's panic becomes.
+pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    ApiError::internal(format!("a handler panicked: {}", text.unwrap_or("(no text)"))).into_response()
+}
+
+fn outcome(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => "queue_full",
+        status if status.is_server_error() => "server_error",
+        status if status.is_client_error() => "client_error",
+        _ => "success",
+    }
+}
+
+fn acceptable(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+fn fresh_id() -> String {
+    static PROCESS: OnceLock<u64> = OnceLock::new();
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let process = PROCESS.get_or_init(|| RandomState::new().build_hasher().finish());
+    format!("{:016x}", process.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed)))
+}

@@ -1,0 +1,157 @@
+//! `s3delta quickstart`: search, re-train, compare, transfer and serve, on the built-in backbone and tasks.
+
+use super::session::Session;
+use super::tasks::{self, Data};
+use super::{On, follow, output, serve};
+use anyhow::Result;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::Instant;
+
+/// The task that is searched on, and the one that the structure is transferred to.
+const SOURCE: &str = "builtin-sentiment";
+const TARGET: &str = "builtin-topic";
+const BUDGET: &str = "5.447%";
+const BACKBONE: &str = "builtin:pocket-t5";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  s3delta quickstart              ends with a server on 127.0.0.1:8080
+  s3delta quickstart --exit       stops after the work
+
+What is in the registry already is not computed again.")]
+pub(crate) struct Args {
+    /// Stop after the work instead of serving.
+    #[arg(long)]
+    pub(super) exit: bool,
+    /// Port to serve on afterwards [default: 8080].
+    #[arg(long)]
+    port: Option<u16>,
+    #[command(flatten)]
+    compute: super::Compute,
+    /// Print the scores as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(crate) fn run(&self, home: &Path) -> Result<()> {
+        let started = Instant::now();
+        let on = On { compute: self.compute.clone(), backbone: Some(BACKBONE.into()) };
+        let session = Session::open(home, &on)?;
+        for task in [SOURCE, TARGET] {
+            tasks::register(&session, task, &Data::plain(None))?;
+        }
+        let steps = Steps { session: &session };
+        let training = json!({"steps": 300, "batch_size": 32, "learning_rate": 5e-3, "evaluations": 6});
+        let with = |fields: Value| merged(&training, fields);
+        eprintln!("1/5 searching a structure of {BUDGET} of the space on {SOURCE}, and training it");
+        let search = steps.job(
+            "/v1/searches",
+            with(json!({"task": SOURCE, "budget": BUDGET, "seeds": [0], "adapter": "sentiment"})),
+        )?;
+        eprintln!("2/5 training a random structure of the same budget");
+        let random = steps.job(
+            "/v1/retrains",
+            with(json!({"structure": "random", "budget": BUDGET, "task": SOURCE, "adapter": "sentiment-random"})),
+        )?;
+        eprintln!("3/5 training BitFit, a hand-made structure");
+        let bitfit = steps
+            .job("/v1/retrains", with(json!({"structure": "bitfit", "task": SOURCE, "adapter": "sentiment-bitfit"})))?;
+        eprintln!("4/5 transferring the structure to {TARGET}");
+        let transfer = steps.job(
+            "/v1/transfers",
+            with(json!({"source": search["structure"], "target": TARGET, "seeds": [0], "adapter": "topic"})),
+        )?;
+        eprintln!("5/5 scoring the bare backbone");
+        let bare = |task: &str| steps.job("/v1/evaluations", json!({"adapter": null, "task": task}));
+        let (bare_source, bare_target) = (bare(SOURCE)?, bare(TARGET)?);
+        let rows = json!([
+            {"task": SOURCE, "what": "bare backbone", "parameters": 0, "score": bare_source["score"]["value"]},
+            {"task": SOURCE, "what": "searched structure", "parameters": search["parameters"], "score": search["score"]["value"]},
+            {"task": SOURCE, "what": "random structure", "parameters": random["parameters"], "score": random["score"]["value"]},
+            {"task": SOURCE, "what": "BitFit", "parameters": bitfit["parameters"], "score": bitfit["score"]["value"]},
+            {"task": TARGET, "what": "bare backbone", "parameters": 0, "score": bare_target["score"]["value"]},
+            {"task": TARGET, "what": "transferred structure", "parameters": transfer["parameters"], "score": transfer["score_mean"]},
+        ]);
+        let seconds = started.elapsed().as_secs_f64();
+        if self.json {
+            output::json(&json!({"scores": rows, "seconds": seconds, "structure": search["structure"]}))?;
+        } else {
+            print(&rows, seconds);
+        }
+        if self.exit {
+            return Ok(());
+        }
+        drop(session);
+        eprintln!(
+            "\nTry both adapters over the one backbone:\n  \
+             curl -s localhost:{port}/v1/predictions -H 'content-type: application/json' \\\n    \
+             -d '{{\"adapters\": [\"sentiment\", \"topic\"], \"inputs\": [{{\"sentence\": \"the film was not good\"}}]}}'\n  \
+             and the page at http://localhost:{port}/\n",
+            port = self.port.unwrap_or(8080)
+        );
+        serve::Args::after_quickstart(self.compute.clone(), BACKBONE, self.port).run(home)
+    }
+}
+
+fn print(rows: &Value, seconds: f64) {
+    let cell = |row: &Value, name: &str| match &row[name] {
+        Value::Number(number) if number.is_f64() => format!("{:.4}", number.as_f64().unwrap_or(f64::NAN)),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let columns = ["task", "what", "parameters", "score"];
+    let lines = rows.as_array().into_iter().flatten();
+    let table: Vec<_> = lines.map(|row| columns.iter().map(|name| cell(row, name)).collect()).collect();
+    output::table(&columns, &table);
+    output::line(format!("\n{seconds:.0} s"));
+}
+
+/// The jobs of the quickstart, each known by its request, so that a second run finds what the first one made.
+struct Steps<'a> {
+    session: &'a Session,
+}
+
+impl Steps<'_> {
+    /// The result of a job: of an earlier run, of one under way, or of a new one.
+    fn job(&self, path: &str, request: Value) -> Result<Value> {
+        let earlier = self.session.list("/v1/jobs")?;
+        let same = |job: &&Value| contains(&job["request"], &request) && job["kind"] == kind(path);
+        if let Some(done) = earlier.iter().filter(same).find(|job| job["state"] == "succeeded") {
+            eprintln!("    found in the registry: job {}", done["id"].as_str().unwrap_or_default());
+            return Ok(done["result"].clone());
+        }
+        let running =
+            earlier.iter().filter(same).find(|job| matches!(job["state"].as_str(), Some("queued" | "running")));
+        let job = match running {
+            Some(job) => follow::resume(self.session, job["id"].as_str().unwrap_or_default())?,
+            None => follow::submit(self.session, path, &request)?,
+        };
+        Ok(job["result"].clone())
+    }
+}
+
+/// The kind of job that a route makes.
+fn kind(path: &str) -> &str {
+    match path {
+        "/v1/searches" => "search",
+        "/v1/retrains" => "retrain",
+        "/v1/transfers" => "transfer",
+        _ => "evaluation",
+    }
+}
+
+/// Whether `stored` has every field of `wanted`.
+fn contains(stored: &Value, wanted: &Value) -> bool {
+    wanted.as_object().is_some_and(|fields| fields.iter().all(|(name, value)| stored[name] == *value))
+}
+
+fn merged(a: &Value, b: Value) -> Value {
+    let mut all = a.clone();
+    if let (Some(all), Value::Object(b)) = (all.as_object_mut(), b) {
+        all.extend(b);
+    }
+    all
+}

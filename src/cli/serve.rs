@@ -1,0 +1,79 @@
+//! `s3delta serve`: the API and the web page.
+
+use super::app::{App, Mode};
+use super::{Compute, On};
+use crate::api;
+use crate::registry::Registry;
+use anyhow::Result;
+use std::net::IpAddr;
+use std::path::Path;
+
+#[derive(Debug, Default, clap::Args)]
+#[command(after_help = "\
+Examples:
+  s3delta serve
+  s3delta serve --backbone ./t5-large --device cuda:0 --port 9000
+  s3delta tokens create ops --scope admin && s3delta serve --host 0.0.0.0
+
+What is not given comes from S3DELTA_* variables, then HOME/s3delta.toml.")]
+pub(crate) struct Args {
+    /// Address to listen on [default: 127.0.0.1]. Beyond this machine it needs a token, see `s3delta tokens`.
+    #[arg(long)]
+    host: Option<IpAddr>,
+    /// Port; 0 picks a free one [default: 8080].
+    #[arg(long)]
+    port: Option<u16>,
+    /// Listen beyond this machine without any token.
+    #[arg(long)]
+    insecure: bool,
+    #[command(flatten)]
+    on: On,
+}
+
+impl Args {
+    /// What the quickstart serves with.
+    pub(super) fn after_quickstart(compute: Compute, backbone: &str, port: Option<u16>) -> Self {
+        Self { port, on: On { backbone: Some(backbone.into()), compute }, ..Self::default() }
+    }
+
+    pub(crate) fn run(&self, home: &Path) -> Result<()> {
+        let mut config = self.on.config(home)?;
+        config.host = self.host.unwrap_or(config.host);
+        config.port = self.port.unwrap_or(config.port);
+        config.insecure |= self.insecure;
+        let registry = Registry::open(home)?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        runtime.block_on(async {
+            let tokens = api::Tokens::open(home)?;
+            // before the backbone is read, so that a port in use is told at once
+            let listener = api::bind(&config, &tokens).await?;
+            let app = tokio::task::block_in_place(|| App::start(registry.clone(), config, Mode::Server(tokens)))?;
+            let address = listener.local_addr()?;
+            registry.announce(&address.to_string())?;
+            eprintln!("serving {} on http://{address}/", app.backbone());
+            api::serve(listener, app.state.clone(), stopped()).await?;
+            app.shutdown().await;
+            Ok(())
+        })
+    }
+}
+
+/// Ends with Ctrl-C or SIGTERM.
+async fn stopped() {
+    let interrupt = async {
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! {
+        () = interrupt => {}
+        () = terminate => {}
+    }
+}

@@ -1,0 +1,148 @@
+//! Every setting of a server in one struct: flags over `S3DELTA_*` variables over `s3delta.toml` over the defaults.
+
+use serde::{Deserialize, Serialize};
+use std::{net::IpAddr, net::Ipv4Addr, path::Path};
+
+/// Settings of a server; each is a key of `s3delta.toml` and, as `S3DELTA_<KEY>`, an environment variable.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address to listen on.
+    pub host: IpAddr,
+    /// Port to listen on; 0 picks a free one.
+    pub port: u16,
+    /// Listen beyond this machine without any token.
+    pub insecure: bool,
+    /// Names under which a server without tokens may be called, beside loopback's own.
+    pub allowed_hosts: Vec<String>,
+    /// Backbone directory, or `builtin:pocket-t5`.
+    pub backbone: String,
+    /// `auto`, `cpu` or `cuda:N`.
+    pub device: String,
+    /// Threads for computing; all cores if absent.
+    pub threads: Option<usize>,
+    /// Largest JSON body in bytes.
+    pub body_bytes: usize,
+    /// Largest upload (delta weights, data sets) in bytes.
+    pub upload_bytes: usize,
+    /// Uploads taken at once; more are answered 429.
+    pub concurrent_uploads: usize,
+    /// Most tokens of one input.
+    pub input_tokens: usize,
+    /// Most tokens that one request may generate.
+    pub output_tokens: usize,
+    /// Most inputs of one request, counting each once per adapter.
+    pub inputs: usize,
+    /// Requests that may wait for the engine; more are answered 429.
+    pub queue: usize,
+    /// Jobs that may wait; more are answered 429.
+    pub waiting_jobs: usize,
+    /// Seconds that requests get to end when the server stops.
+    pub shutdown_seconds: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            host: Ipv4Addr::LOCALHOST.into(),
+            port: 8080,
+            insecure: false,
+            allowed_hosts: Vec::new(),
+            backbone: "builtin:pocket-t5".into(),
+            device: "auto".into(),
+            threads: None,
+            body_bytes: 2 << 20,
+            upload_bytes: 256 << 20,
+            concurrent_uploads: 2,
+            input_tokens: 4096,
+            output_tokens: 1024,
+            inputs: 1024,
+            queue: 256,
+            waiting_jobs: 100,
+            shutdown_seconds: 10,
+        }
+    }
+}
+
+/// A setting that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read the settings in {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A key or value is wrong.
+    #[error("the settings are not valid: {0}")]
+    Invalid(#[from] toml::de::Error),
+}
+
+impl Config {
+    /// Reads `HOME/s3delta.toml` if it exists, then the environment.
+    pub fn load(home: &Path) -> Result<Self, Error> {
+        let path = home.join("s3delta.toml");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(Error::Read { path: path.display().to_string(), source }),
+        };
+        Self::from_parts(&text, std::env::vars())
+    }
+
+    /// The settings of a TOML text, overridden by those variables that name a setting.
+    fn from_parts(text: &str, variables: impl Iterator<Item = (String, String)>) -> Result<Self, Error> {
+        let mut table: toml::Table = toml::from_str(text)?;
+        let mut keys = toml::Table::try_from(Self::default()).unwrap_or_default();
+        keys.insert("threads".into(), 0.into());
+        for (name, value) in variables {
+            let Some(key) = name.strip_prefix("S3DELTA_").map(str::to_lowercase) else { continue };
+            if keys.contains_key(&key) {
+                table.insert(key, parsed(value));
+            }
+        }
+        Ok(table.try_into()?)
+    }
+}
+
+/// A variable's value as TOML if it is a number, boolean or list; otherwise as text.
+fn parsed(value: String) -> toml::Value {
+    let line = format!("v = {value}");
+    let found = toml::from_str::<toml::Table>(&line).ok().and_then(|mut table| table.remove("v"));
+    match found {
+        Some(value @ (toml::Value::Integer(_) | toml::Value::Boolean(_) | toml::Value::Array(_))) => value,
+        _ => toml::Value::String(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One line a case: the file, a variable, and a part of the settings or of the error.
+    #[track_caller]
+    fn check(text: &str, variable: (&str, &str), wanted: &str) {
+        let variables = [(variable.0.to_string(), variable.1.to_string())].into_iter();
+        let found = match Config::from_parts(text, variables) {
+            Ok(config) => format!("{config:?}"),
+            Err(error) => error.to_string(),
+        };
+        assert!(found.contains(wanted), "{text} {variable:?} gave {found}");
+    }
+
+    #[test]
+    fn environment_over_file_over_defaults() {
+        check("", ("PATH", "/bin"), "host: 127.0.0.1, port: 8080");
+        check("port = 9", ("PATH", "/bin"), "port: 9");
+        check("port = 9", ("S3DELTA_PORT", "10"), "port: 10");
+        check("", ("S3DELTA_HOST", "0.0.0.0"), "host: 0.0.0.0");
+        check("", ("S3DELTA_THREADS", "3"), "threads: Some(3)");
+        check("", ("S3DELTA_INSECURE", "true"), "insecure: true");
+        check("", ("S3DELTA_ALLOWED_HOSTS", "['box.lan']"), "[\"box.lan\"]");
+        check("", ("S3DELTA_WEB", "off"), "port: 8080");
+        check("prot = 9", ("PATH", "/bin"), "unknown field `prot`");
+        check("", ("S3DELTA_PORT", "many"), "invalid type: string \"many\"");
+    }
+}

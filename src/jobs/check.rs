@@ -1,0 +1,130 @@
+//! Checks a request against the registry and the backbone before it is accepted, so that it fails at once, not at night.
+
+use super::{Error, EvaluationRequest, JobRequest, Result, RetrainRequest, SearchRequest, TransferRequest};
+use crate::{
+    registry::{self, PageRequest, Registry, StructureFilter, check_name},
+    serve::BackboneInfo,
+    structure::{Baseline, Origin, Shape, Structure},
+};
+
+/// The request with its task's digest filled in.
+pub(super) fn check(mut request: JobRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<JobRequest> {
+    request.validate()?;
+    match &mut request {
+        JobRequest::Search(request) => search(request, registry, backbone)?,
+        JobRequest::Retrain(request) => retrain(request, registry, backbone)?,
+        JobRequest::Transfer(request) => transfer(request, registry, backbone)?,
+        JobRequest::Evaluation(request) => evaluation(request, registry, backbone)?,
+    }
+    Ok(request)
+}
+
+fn search(request: &mut SearchRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
+    pin_task("task", &request.task, &mut request.task_digest, registry)?;
+    let space = request.space.space(&backbone.shape).map_err(structure("space"))?;
+    request.budget.resolve(&space, backbone.parameters).map_err(structure("budget"))?;
+    adapter_name(request.adapter_name())
+}
+
+fn retrain(request: &mut RetrainRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
+    pin_task("task", &request.task, &mut request.task_digest, registry)?;
+    let space = request.space.space(&backbone.shape).map_err(structure("space"))?;
+    match (request.baseline(), request.budget) {
+        (Some(Baseline::Random), Some(budget)) => {
+            budget.resolve(&space, backbone.parameters).map_err(structure("budget"))?;
+        }
+        (Some(_), _) => {}
+        (None, _) => {
+            // the whole id, so that a prefix stays what it was when submitted
+            request.structure = structure_of(registry, &request.structure, &backbone.shape)?.id;
+        }
+    }
+    adapter_name(request.adapter_name())
+}
+
+fn transfer(request: &mut TransferRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
+    pin_task("target", &request.target, &mut request.task_digest, registry)?;
+    transfer_source(registry, &request.source, &backbone.shape)?;
+    adapter_name(request.adapter_name())
+}
+
+fn evaluation(request: &mut EvaluationRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
+    pin_task("task", &request.task, &mut request.task_digest, registry)?;
+    if let Some(adapter) = &mut request.adapter {
+        let resolved = registry.resolve(adapter).map_err(reference("adapter"))?;
+        resolved.structure.check_fits(&backbone.shape).map_err(structure("adapter"))?;
+        resolved.generation.check_backbone(&resolved.name, &backbone.digest).map_err(reference("adapter"))?;
+        // the generation that the alias stands for now
+        *adapter = format!("{}@{}", resolved.name, resolved.generation.digest);
+    }
+    Ok(())
+}
+
+fn pin_task(param: &'static str, name: &str, digest: &mut Option<String>, registry: &Registry) -> Result<()> {
+    let task = registry.task(name).map_err(reference(param))?;
+    let found = task.digest.to_string();
+    match digest.replace(found.clone()) {
+        Some(wanted) if wanted != found => Err(Error::TaskChanged { task: name.into(), wanted, found }),
+        _ => Ok(()),
+    }
+}
+
+/// The stored structure of this id or prefix, if it fits a backbone of this shape.
+pub fn structure_of(registry: &Registry, id: &str, shape: &Shape) -> Result<Structure> {
+    let found = registry.structure(id).map_err(|source| match source {
+        registry::Error::NotFound { .. } => {
+            let baselines = Baseline::ALL.map(Baseline::as_str).join(", ");
+            let message = format!("there is no structure `{id}`: give an id, or a baseline ({baselines})");
+            Error::Missing { param: "structure", code: "structure_not_found", message }
+        }
+        source => Error::Reference { param: "structure", source },
+    })?;
+    found.check_fits(shape).map_err(structure("structure"))?;
+    Ok(found)
+}
+
+/// The structure that a transfer starts from: the newest one searched on a task (of several seeds, a search stores the
+/// one of their mean p last), or the one of this id.
+pub fn transfer_source(registry: &Registry, source: &str, shape: &Shape) -> Result<Structure> {
+    let filter = StructureFilter {
+        source_task: Some(source.into()),
+        backbone: Some(shape.clone()),
+        page: PageRequest::all(),
+        ..StructureFilter::default()
+    };
+    let found = registry.structures(&filter)?.data.into_iter().filter_map(|structure| {
+        let of_task = structure.provenance.iter().filter(|p| p.source_task.as_deref() == Some(source));
+        let searched = of_task.filter(|p| matches!(p.origin, Origin::Search | Origin::Average));
+        let newest = searched.map(|p| p.created).max()?;
+        Some((newest, structure))
+    });
+    if let Some((_, structure)) = found.max_by_key(|(newest, _)| *newest) {
+        return Ok(structure);
+    }
+    match registry.structure(source) {
+        Ok(found) => {
+            found.check_fits(shape).map_err(structure("source"))?;
+            Ok(found)
+        }
+        Err(registry::Error::NotFound { .. }) => {
+            let message = format!(
+                "no structure was searched on a task `{source}` for this backbone, and none has that id: search one \
+                 first (`s3delta search --task {source} --budget 5.447%`)"
+            );
+            Err(Error::Missing { param: "source", code: "structure_not_found", message })
+        }
+        Err(error) => Err(reference("source")(error)),
+    }
+}
+
+fn adapter_name(name: String) -> Result<()> {
+    check_name("an adapter", &name).map_err(reference("adapter"))
+}
+
+fn structure(param: &'static str) -> impl FnOnce(crate::structure::Error) -> Error {
+    move |source| Error::Structure { param, source }
+}
+
+fn reference(param: &'static str) -> impl FnOnce(registry::Error) -> Error {
+    move |source| Error::Reference { param, source }
+}

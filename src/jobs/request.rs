@@ -1,0 +1,492 @@
+//! What a job is asked to do: fields, defaults, and what can be checked without looking anything up.
+
+use super::{Error, Result};
+use crate::{
+    registry::JobKind,
+    search::Order,
+    structure::{Baseline, Budget, Selection, Shape, Space, SpaceFile},
+    task::Split,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Passes over the training rows where a request gives neither `steps` nor `epochs`.
+const DEFAULT_EPOCHS: usize = 5;
+
+/// A search for a structure (method.md sections 3 to 5).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRequest {
+    /// Task to search on.
+    pub task: String,
+    /// Digest of the task's rows and template; filled in when the job is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_digest: Option<String>,
+    /// `mix`, `lora`, `full`, or a space of one's own.
+    #[serde(default)]
+    pub space: SpaceChoice,
+    /// Parameters that the structure may have.
+    pub budget: Budget,
+    /// Whether the structural gradient sees through one step of the delta weights.
+    #[serde(default)]
+    pub order: Order,
+    /// How modules are chosen from their p.
+    #[serde(default)]
+    pub selection: Selection,
+    /// One search per seed; the structure comes from their mean p.
+    #[serde(default = "one_seed")]
+    pub seeds: Vec<u64>,
+    /// Steps; excludes `epochs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// Passes over the training rows; 5 if `steps` is absent too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<usize>,
+    /// Rows of a step.
+    #[serde(default = "batch_size")]
+    pub batch_size: usize,
+    /// Learning rate of the delta weights.
+    #[serde(default = "learning_rate")]
+    pub learning_rate: f64,
+    /// Learning rate of the structural parameters.
+    #[serde(default = "structural_learning_rate")]
+    pub structural_learning_rate: f64,
+    /// Training rows to use; all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_rows: Option<usize>,
+    /// Tokens of a source text; longer ones are cut.
+    #[serde(default = "max_source_tokens")]
+    pub max_source_tokens: usize,
+    /// Dev evaluations during each search and re-training.
+    #[serde(default = "evaluations")]
+    pub evaluations: usize,
+    /// Whether to re-train the structure found and register it as an adapter.
+    #[serde(default = "yes")]
+    pub retrain: bool,
+    /// Adapter that gets the new generation; the task's name if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
+}
+
+/// Training of a given structure on a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetrainRequest {
+    /// A structure's id, or a baseline: `random`, `bitfit`, `lnfit`, `lora_qv`, `low_rank_adapter`, `adapter`.
+    pub structure: String,
+    /// Task to train on.
+    pub task: String,
+    /// Digest of the task's rows and template; filled in when the job is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_digest: Option<String>,
+    /// Space that a random structure is drawn from.
+    #[serde(default)]
+    pub space: SpaceChoice,
+    /// Parameters of a random structure; refused elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// Seed of the initial values, the order of rows, and a random structure's draw.
+    #[serde(default)]
+    pub seed: u64,
+    /// Steps; excludes `epochs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// Passes over the training rows; 5 if `steps` is absent too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<usize>,
+    /// Rows of a step.
+    #[serde(default = "batch_size")]
+    pub batch_size: usize,
+    /// Learning rate of the delta weights.
+    #[serde(default = "learning_rate")]
+    pub learning_rate: f64,
+    /// Training rows to use; all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_rows: Option<usize>,
+    /// Tokens of a source text; longer ones are cut.
+    #[serde(default = "max_source_tokens")]
+    pub max_source_tokens: usize,
+    /// Dev evaluations during the training.
+    #[serde(default = "evaluations")]
+    pub evaluations: usize,
+    /// Adapter that gets the new generation; the task's name if absent, with the baseline's name behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
+}
+
+/// Training of a source task's structure on a target task (the paper's Table 4).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TransferRequest {
+    /// A task that a structure was searched on (the newest is taken), or a structure's id.
+    pub source: String,
+    /// Task to train on.
+    pub target: String,
+    /// Digest of the target's rows and template; filled in when the job is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_digest: Option<String>,
+    /// One training per seed.
+    #[serde(default = "one_seed")]
+    pub seeds: Vec<u64>,
+    /// Steps; excludes `epochs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// Passes over the training rows; 5 if `steps` is absent too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<usize>,
+    /// Rows of a step.
+    #[serde(default = "batch_size")]
+    pub batch_size: usize,
+    /// Learning rate of the delta weights.
+    #[serde(default = "learning_rate")]
+    pub learning_rate: f64,
+    /// Training rows to use; all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_rows: Option<usize>,
+    /// Tokens of a source text; longer ones are cut.
+    #[serde(default = "max_source_tokens")]
+    pub max_source_tokens: usize,
+    /// Dev evaluations during each training.
+    #[serde(default = "evaluations")]
+    pub evaluations: usize,
+    /// Adapter that gets the new generation; `<target>-from-<source>` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
+}
+
+/// Scoring of an adapter, or of the bare backbone, on a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationRequest {
+    /// Adapter reference; null for the bare backbone.
+    #[serde(default)]
+    pub adapter: Option<String>,
+    /// Task to score on.
+    pub task: String,
+    /// Digest of the task's rows and template; filled in when the job is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_digest: Option<String>,
+    /// Rows to score on; `test` if absent.
+    #[serde(default = "test")]
+    pub split: Split,
+    /// How many of them; all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<usize>,
+    /// Tokens of a source text; longer ones are cut.
+    #[serde(default = "max_source_tokens")]
+    pub max_source_tokens: usize,
+}
+
+fn one_seed() -> Vec<u64> {
+    vec![0]
+}
+fn batch_size() -> usize {
+    16
+}
+fn learning_rate() -> f64 {
+    3e-4
+}
+fn structural_learning_rate() -> f64 {
+    0.1
+}
+fn max_source_tokens() -> usize {
+    128
+}
+fn evaluations() -> usize {
+    10
+}
+fn yes() -> bool {
+    true
+}
+fn test() -> Split {
+    Split::Test
+}
+
+/// A search space by name or in full.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(untagged, expecting = "a space must be `mix`, `lora`, `full`, or an object with name, include and exclude")]
+pub enum SpaceChoice {
+    /// A built-in space.
+    Name(String),
+    /// A space of one's own.
+    File(SpaceFile),
+}
+
+impl Default for SpaceChoice {
+    fn default() -> Self {
+        Self::Name("mix".into())
+    }
+}
+
+impl SpaceChoice {
+    /// The space over a backbone of this shape.
+    pub fn space(&self, shape: &Shape) -> crate::structure::Result<Space> {
+        match self {
+            SpaceChoice::Name(name) => Space::built_in(name, shape),
+            SpaceChoice::File(file) => Space::from_file(file, shape),
+        }
+    }
+}
+
+/// How long to train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// A number of steps.
+    Steps(usize),
+    /// Passes over the training rows.
+    Epochs(usize),
+}
+
+/// What the three training requests have in common.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Training {
+    /// How long.
+    pub length: Length,
+    /// Rows of a step.
+    pub batch_size: usize,
+    /// Learning rate of the delta weights.
+    pub learning_rate: f64,
+    /// Training rows to use; all if none.
+    pub train_rows: Option<usize>,
+    /// Tokens of a source text.
+    pub max_source_tokens: usize,
+    /// Dev evaluations.
+    pub evaluations: usize,
+}
+
+macro_rules! training {
+    ($($request:ty),*) => {$(
+        impl $request {
+            /// How to train.
+            pub fn training(&self) -> Training {
+                let epochs = Length::Epochs(self.epochs.unwrap_or(DEFAULT_EPOCHS));
+                Training {
+                    length: self.steps.map_or(epochs, Length::Steps),
+                    batch_size: self.batch_size,
+                    learning_rate: self.learning_rate,
+                    train_rows: self.train_rows,
+                    max_source_tokens: self.max_source_tokens,
+                    evaluations: self.evaluations,
+                }
+            }
+
+            fn check_training(&self) -> Result<()> {
+                if self.steps.is_some() && self.epochs.is_some() {
+                    return Err(Error::invalid("steps", "`steps` and `epochs` exclude each other: give one"));
+                }
+                at_least_one("steps", self.steps)?;
+                at_least_one("epochs", self.epochs)?;
+                at_least_one("batch_size", Some(self.batch_size))?;
+                at_least_one("train_rows", self.train_rows)?;
+                at_least_one("max_source_tokens", Some(self.max_source_tokens))?;
+                rate("learning_rate", self.learning_rate)
+            }
+        }
+    )*};
+}
+training!(SearchRequest, RetrainRequest, TransferRequest);
+
+impl SearchRequest {
+    /// The adapter that gets the new generation.
+    pub fn adapter_name(&self) -> String {
+        self.adapter.clone().unwrap_or_else(|| self.task.clone())
+    }
+}
+
+impl RetrainRequest {
+    /// The baseline asked for, unless a structure is.
+    pub fn baseline(&self) -> Option<Baseline> {
+        Baseline::named(&self.structure)
+    }
+
+    /// The adapter that gets the new generation.
+    pub fn adapter_name(&self) -> String {
+        match (&self.adapter, self.baseline()) {
+            (Some(name), _) => name.clone(),
+            (None, Some(baseline)) => format!("{}-{}", self.task, baseline.as_str()),
+            (None, None) => self.task.clone(),
+        }
+    }
+}
+
+impl TransferRequest {
+    /// The adapter that gets the new generation.
+    pub fn adapter_name(&self) -> String {
+        self.adapter.clone().unwrap_or_else(|| format!("{}-from-{}", self.target, self.source))
+    }
+}
+
+/// Any job's request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobRequest {
+    /// Find a structure.
+    Search(SearchRequest),
+    /// Train a given structure.
+    Retrain(RetrainRequest),
+    /// Train a source task's structure on a target task.
+    Transfer(TransferRequest),
+    /// Score.
+    Evaluation(EvaluationRequest),
+}
+
+impl JobRequest {
+    /// The kind of job.
+    pub fn kind(&self) -> JobKind {
+        match self {
+            JobRequest::Search(_) => JobKind::Search,
+            JobRequest::Retrain(_) => JobKind::Retrain,
+            JobRequest::Transfer(_) => JobKind::Transfer,
+            JobRequest::Evaluation(_) => JobKind::Evaluation,
+        }
+    }
+
+    /// The request of a stored job.
+    pub fn from_value(kind: JobKind, value: &Value) -> serde_json::Result<Self> {
+        Ok(match kind {
+            JobKind::Search => JobRequest::Search(Deserialize::deserialize(value)?),
+            JobKind::Retrain => JobRequest::Retrain(Deserialize::deserialize(value)?),
+            JobKind::Transfer => JobRequest::Transfer(Deserialize::deserialize(value)?),
+            JobKind::Evaluation => JobRequest::Evaluation(Deserialize::deserialize(value)?),
+        })
+    }
+
+    /// As it is stored.
+    pub fn to_value(&self) -> serde_json::Result<Value> {
+        match self {
+            JobRequest::Search(request) => serde_json::to_value(request),
+            JobRequest::Retrain(request) => serde_json::to_value(request),
+            JobRequest::Transfer(request) => serde_json::to_value(request),
+            JobRequest::Evaluation(request) => serde_json::to_value(request),
+        }
+    }
+
+    /// What can be told from the request alone.
+    pub(super) fn validate(&self) -> Result<()> {
+        match self {
+            JobRequest::Search(request) => {
+                request.check_training()?;
+                check_seeds(&request.seeds)?;
+                rate("structural_learning_rate", request.structural_learning_rate)
+            }
+            JobRequest::Retrain(request) => {
+                request.check_training()?;
+                match (request.baseline(), &request.budget) {
+                    (Some(Baseline::Random), None) => {
+                        Err(Error::invalid("budget", "a random structure needs a `budget`, such as 5.447%"))
+                    }
+                    (Some(Baseline::Random), Some(_)) | (_, None) => Ok(()),
+                    (_, Some(_)) => Err(Error::invalid(
+                        "budget",
+                        format!("`{}` fixes the parameters itself: leave `budget` out", request.structure),
+                    )),
+                }
+            }
+            JobRequest::Transfer(request) => {
+                request.check_training()?;
+                check_seeds(&request.seeds)
+            }
+            JobRequest::Evaluation(request) => {
+                at_least_one("rows", request.rows)?;
+                at_least_one("max_source_tokens", Some(request.max_source_tokens))
+            }
+        }
+    }
+}
+
+fn at_least_one(param: &'static str, value: Option<usize>) -> Result<()> {
+    match value {
+        Some(0) => Err(Error::invalid(param, format!("`{param}` is 0: give at least 1"))),
+        _ => Ok(()),
+    }
+}
+
+fn rate(param: &'static str, value: f64) -> Result<()> {
+    if value > 0.0 && value <= 10.0 {
+        return Ok(());
+    }
+    Err(Error::invalid(param, format!("`{param}` is {value}: give a number above 0 and at most 10")))
+}
+
+fn check_seeds(seeds: &[u64]) -> Result<()> {
+    let mut sorted = seeds.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    if seeds.is_empty() || seeds.len() > 64 || sorted.len() != seeds.len() {
+        return Err(Error::invalid("seeds", "give 1 to 64 seeds, each once"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// One line a case: the request, and `fine` or a part of the error.
+    #[track_caller]
+    fn check(kind: JobKind, request: Value, wanted: &str) {
+        let found = match JobRequest::from_value(kind, &request) {
+            Ok(read) => read.validate().map_or_else(|error| error.to_string(), |()| "fine".into()),
+            Err(error) => error.to_string(),
+        };
+        assert!(found.contains(wanted), "{request} gave {found}");
+    }
+
+    #[test]
+    fn searches() {
+        let search = |request| (JobKind::Search, request);
+        let check = |(kind, request), wanted| check(kind, request, wanted);
+        check(search(json!({"task": "a", "budget": "5.447%"})), "fine");
+        check(search(json!({"task": "a", "budget": 102458})), "fine");
+        check(search(json!({"task": "a", "budget": "5%", "space": {"name": "x", "base": "mix"}})), "fine");
+        check(search(json!({"task": "a", "budget": "5%", "space": 3})), "a space must be `mix`");
+        check(search(json!({"task": "a"})), "missing field `budget`");
+        check(search(json!({"task": "a", "budget": "5%", "sedes": [1]})), "unknown field `sedes`");
+        check(search(json!({"task": "a", "budget": "lots"})), "budget `lots`");
+        check(search(json!({"task": "a", "budget": "5%", "seeds": []})), "1 to 64 seeds");
+        check(search(json!({"task": "a", "budget": "5%", "seeds": [1, 1]})), "each once");
+        check(search(json!({"task": "a", "budget": "5%", "steps": 1, "epochs": 1})), "exclude each other");
+        check(search(json!({"task": "a", "budget": "5%", "steps": 0})), "`steps` is 0");
+        check(search(json!({"task": "a", "budget": "5%", "learning_rate": 0})), "`learning_rate` is 0");
+        check(search(json!({"task": "a", "budget": "5%", "order": "third"})), "unknown variant `third`");
+    }
+
+    #[test]
+    fn retrains_transfers_and_evaluations() {
+        check(JobKind::Retrain, json!({"task": "a", "structure": "bitfit"}), "fine");
+        check(JobKind::Retrain, json!({"task": "a", "structure": "random"}), "needs a `budget`");
+        check(JobKind::Retrain, json!({"task": "a", "structure": "random", "budget": "5%"}), "fine");
+        check(JobKind::Retrain, json!({"task": "a", "structure": "bitfit", "budget": "5%"}), "leave `budget` out");
+        check(JobKind::Transfer, json!({"source": "a", "target": "b"}), "fine");
+        check(JobKind::Transfer, json!({"source": "a", "task": "b"}), "unknown field `task`");
+        check(JobKind::Evaluation, json!({"task": "a"}), "fine");
+        check(JobKind::Evaluation, json!({"task": "a", "rows": 0}), "`rows` is 0");
+    }
+
+    #[test]
+    fn defaults_and_names() {
+        let read = |kind, value| JobRequest::from_value(kind, &value).unwrap();
+        let JobRequest::Search(search) = read(JobKind::Search, json!({"task": "sst2", "budget": "5%"})) else {
+            panic!("a search")
+        };
+        assert_eq!(search.training().length, Length::Epochs(DEFAULT_EPOCHS));
+        assert_eq!((search.adapter_name().as_str(), search.retrain), ("sst2", true));
+        let JobRequest::Retrain(retrain) =
+            read(JobKind::Retrain, json!({"task": "a", "structure": "lnfit", "steps": 9}))
+        else {
+            panic!("a re-training")
+        };
+        assert_eq!((retrain.training().length, retrain.adapter_name().as_str()), (Length::Steps(9), "a-lnfit"));
+        let JobRequest::Transfer(transfer) = read(JobKind::Transfer, json!({"source": "a", "target": "b"})) else {
+            panic!("a transfer")
+        };
+        assert_eq!(transfer.adapter_name(), "b-from-a");
+    }
+
+    #[test]
+    fn stored_requests_read_back() {
+        let value = json!({"task": "a", "budget": "1.389e-4", "space": {"name": "x", "base": "lora"}, "seeds": [3]});
+        let request = JobRequest::from_value(JobKind::Search, &value).unwrap();
+        assert_eq!(JobRequest::from_value(JobKind::Search, &request.to_value().unwrap()).unwrap(), request);
+    }
+}

@@ -1,0 +1,125 @@
+//! All parameters of a model as one flat vector, in the order of [`parameter_specs`].
+
+use crate::t5::{Config, ParameterSource, ParameterSpec, Result, T5, parameter_specs};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Values and their layout; the model is untied (v1.1).
+#[derive(Debug, Clone)]
+pub struct Parameters {
+    /// The layout.
+    pub specs: Vec<ParameterSpec>,
+    /// Matrix after matrix, row by row.
+    pub values: Vec<f32>,
+}
+
+/// Tracked matrices in the order of the layout.
+pub(super) struct Leaves(Vec<Tensor<2>>);
+
+struct Upload<'a> {
+    values: &'a [f32],
+    device: &'a Device,
+    leaves: Option<Vec<Tensor<2>>>,
+}
+
+impl ParameterSource for Upload<'_> {
+    fn take(&mut self, spec: &ParameterSpec) -> Result<Tensor<2>> {
+        let (now, rest) = self.values.split_at(spec.len());
+        self.values = rest;
+        let matrix = Tensor::from_data(TensorData::new(now.to_vec(), [spec.rows, spec.width()]), self.device);
+        Ok(match &mut self.leaves {
+            None => matrix,
+            Some(leaves) => {
+                leaves.push(matrix.autodiff().require_grad());
+                leaves[leaves.len() - 1].clone()
+            }
+        })
+    }
+}
+
+impl Parameters {
+    /// T5's initialisation at factor 1, from a seed.
+    ///
+    /// | parameter | standard deviation |
+    /// |---|---|
+    /// | `shared` | 1 |
+    /// | `q` | (d_model · d_kv)^-½, for scores are not scaled |
+    /// | `k`, `v`, `wi_0`, `wi_1`, relative attention bias | d_model^-½ |
+    /// | `o` | (heads · d_kv)^-½ |
+    /// | `wo` | d_ff^-½ |
+    /// | `lm_head` | d_model^-½ (t5x; transformers has 1, which begins far above the uniform loss) |
+    /// | norms | all values 1 |
+    pub fn init(config: &Config, seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let specs = parameter_specs(config, false);
+        let mut values = Vec::with_capacity(specs.iter().map(ParameterSpec::len).sum());
+        for spec in &specs {
+            let columns: Vec<Option<f64>> = spec
+                .parts
+                .iter()
+                .flat_map(|(name, width)| std::iter::repeat_n(deviation(name, config), *width))
+                .collect();
+            for _ in 0..spec.rows {
+                values.extend(columns.iter().map(|deviation| match deviation {
+                    None => 1.0,
+                    Some(deviation) => (normal(&mut rng) * deviation) as f32,
+                }));
+            }
+        }
+        Self { specs, values }
+    }
+
+    /// The model as a frozen one, for evaluation.
+    pub(super) fn frozen(&self, config: &Config, device: &Device) -> Result<T5> {
+        self.build(config, device, None).map(|(model, _)| model)
+    }
+
+    /// The model with tracked leaves.
+    pub(super) fn tracked(&self, config: &Config, device: &Device) -> Result<(T5, Leaves)> {
+        self.build(config, device, Some(Vec::new()))
+    }
+
+    fn build(&self, config: &Config, device: &Device, leaves: Option<Vec<Tensor<2>>>) -> Result<(T5, Leaves)> {
+        let positions = crate::structure::Positions::new(&config.shape());
+        let mut source = Upload { values: &self.values, device, leaves };
+        let model = T5::build(config, &positions, false, &mut source, device)?;
+        Ok((model, Leaves(source.leaves.unwrap_or_default())))
+    }
+}
+
+impl Leaves {
+    /// The gradients as one flat vector; zero where the loss does not depend on a matrix.
+    pub(super) fn gradient(&self, gradients: &mut Gradients) -> Vec<f32> {
+        let mut flat = Vec::new();
+        for leaf in &self.0 {
+            match leaf.grad_remove(gradients) {
+                Some(gradient) => {
+                    flat.extend(gradient.into_data().try_into_vec::<f32>().expect("gradients of f32 leaves are f32"));
+                }
+                None => flat.resize(flat.len() + leaf.dims().iter().product::<usize>(), 0.0),
+            }
+        }
+        flat
+    }
+}
+
+/// `None` for norms.
+fn deviation(name: &str, config: &Config) -> Option<f64> {
+    let (d, d_kv, inner, d_ff) = (config.d_model as f64, config.d_kv as f64, config.inner() as f64, config.d_ff as f64);
+    let stem = name.strip_suffix(".weight").unwrap_or(name);
+    match stem.rsplit('.').next().unwrap_or(stem) {
+        "shared" => Some(1.0),
+        "q" => Some((d * d_kv).powf(-0.5)),
+        "o" => Some(inner.powf(-0.5)),
+        "wo" => Some(d_ff.powf(-0.5)),
+        "layer_norm" | "final_layer_norm" => None,
+        _ => Some(d.powf(-0.5)),
+    }
+}
+
+/// A standard normal number, by Box and Muller.
+fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    let (u, v): (f64, f64) = (rng.random(), rng.random());
+    (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}

@@ -1,0 +1,364 @@
+//! The training loop: batches by step number, loss, gradient, AdamW, evaluation on held-out text.
+
+use super::config::TrainingConfig;
+use super::corruption::{Corruption, Example, random_start};
+use super::{Checkpoint, Error, Parameters, PretrainConfig, Result};
+use crate::t5::{Config, Frozen, T5, TokenBatch};
+use crate::train::{AdamW, clip_global_norm};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::time::Instant;
+
+/// Token ids of one source of text.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    /// For reports.
+    pub name: String,
+    /// Share of the rows; the shares of all streams sum to 1.
+    pub share: f64,
+    /// For training.
+    pub train: Vec<u32>,
+    /// Held out.
+    pub held_out: Vec<u32>,
+}
+
+/// Where a run stands, after every `report_every` steps.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Progress {
+    /// Steps taken.
+    pub step: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// Mean loss per target token since the last report.
+    pub loss: f64,
+    /// Loss on held-out text by stream, where it was measured at this step.
+    pub held_out: Option<Vec<(String, f64)>>,
+    /// Learning rate.
+    pub rate: f64,
+    /// Gradient norm before clipping, latest step.
+    pub gradient_norm: f64,
+    /// Source and target tokens a second since the start or resumption.
+    pub tokens_per_second: f64,
+    /// Seconds since the start or resumption.
+    pub seconds: f64,
+    /// Seconds left at this speed.
+    pub seconds_left: f64,
+}
+
+/// A run's state.
+#[derive(Debug)]
+pub struct Trainer {
+    config: PretrainConfig,
+    t5: Config,
+    corruption: Corruption,
+    device: Device,
+    streams: Vec<Stream>,
+    /// Parameters so far.
+    pub parameters: Parameters,
+    optimiser: AdamW,
+    step: usize,
+}
+
+/// The learning rate of the step after `step`: up linearly, constant, and down linearly to 0 over the last `cool_down`.
+pub fn rate_at(config: &TrainingConfig, step: usize) -> f64 {
+    let up = (step + 1) as f64 / config.warm_up.max(1) as f64;
+    let down = (config.steps.saturating_sub(step)) as f64 / (config.steps as f64 * config.cool_down).max(1.0);
+    config.rate * up.min(1.0) * down.min(1.0)
+}
+
+impl Trainer {
+    /// A run at its start.
+    ///
+    /// # Errors
+    /// If a stream is too short for one example.
+    pub fn new(config: PretrainConfig, streams: Vec<Stream>, device: &Device) -> Result<Self> {
+        config.check()?;
+        let corruption = Corruption::new(&config.corruption, &config.vocabulary);
+        for stream in &streams {
+            let least = stream.train.len().min(stream.held_out.len());
+            if least < corruption.raw_tokens() {
+                return Err(Error::Text(format!(
+                    "the text `{}` has {} tokens for training and {} held out, one example needs {}: give more text",
+                    stream.name,
+                    stream.train.len(),
+                    stream.held_out.len(),
+                    corruption.raw_tokens()
+                )));
+            }
+        }
+        let t5 = config.t5();
+        let parameters = Parameters::init(&t5, config.training.seed);
+        let mut optimiser = AdamW::new(parameters.values.len());
+        optimiser.weight_decay = config.training.weight_decay;
+        Ok(Self { t5, corruption, device: device.clone(), streams, parameters, optimiser, step: 0, config })
+    }
+
+    /// Steps taken.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Tokens of one step, source and target.
+    pub fn tokens_per_step(&self) -> usize {
+        self.config.training.batch_size * (self.config.corruption.source_tokens + self.corruption.target_tokens())
+    }
+
+    /// What to keep on disk.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let (first, second) = self.optimiser.moments();
+        Checkpoint {
+            config: self.config.clone(),
+            step: self.step,
+            values: self.parameters.values.clone(),
+            first: first.to_vec(),
+            second: second.to_vec(),
+        }
+    }
+
+    /// Goes on from a checkpoint of the same model, vocabulary and seed; steps, rates and text may differ.
+    ///
+    /// # Errors
+    /// If they are not the same; the text says what differs.
+    pub fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
+        let (now, then) = (&self.config, &checkpoint.config);
+        let same = [
+            ("[model]", now.model == then.model),
+            ("[vocabulary]", now.vocabulary == then.vocabulary),
+            ("training.seed", now.training.seed == then.training.seed),
+            ("the number of values", self.parameters.values.len() == checkpoint.values.len()),
+        ];
+        if let Some((what, _)) = same.iter().find(|(_, same)| !same) {
+            return Err(format!("{what} differs from this run's"));
+        }
+        self.step = checkpoint.step;
+        self.parameters.values = checkpoint.values;
+        self.optimiser.restore(checkpoint.step as i32, checkpoint.first, checkpoint.second);
+        Ok(())
+    }
+
+    /// Runs until `config.training.steps`, or until `observe` answers false. `observe` gets every report and, at each
+    /// `checkpoint_every` and at the end, the state to keep.
+    ///
+    /// # Errors
+    /// If the loss is no longer a number, or what `observe` returns.
+    pub fn run(&mut self, observe: &mut dyn FnMut(&Self, Option<&Progress>) -> Result<bool>) -> Result<()> {
+        let training = self.config.training.clone();
+        let (begin, first) = (Instant::now(), self.step);
+        let (mut sum, mut count) = (0.0, 0);
+        while self.step < training.steps {
+            let rate = rate_at(&training, self.step);
+            let (loss, gradient_norm) = self.advance(rate)?;
+            (sum, count) = (sum + loss, count + 1);
+            let due = |every: usize| self.step.is_multiple_of(every) || self.step == training.steps;
+            let progress = if due(training.report_every) || due(training.evaluate_every) {
+                let held_out = if due(training.evaluate_every) { Some(self.evaluate()?) } else { None };
+                let seconds = begin.elapsed().as_secs_f64();
+                let done = (self.step - first) as f64;
+                let loss = sum / f64::from(count);
+                (sum, count) = (0.0, 0);
+                Some(Progress {
+                    step: self.step,
+                    steps: training.steps,
+                    loss,
+                    held_out,
+                    rate,
+                    gradient_norm,
+                    tokens_per_second: done * self.tokens_per_step() as f64 / seconds,
+                    seconds,
+                    seconds_left: (training.steps - self.step) as f64 * seconds / done,
+                })
+            } else {
+                None
+            };
+            if !observe(self, progress.as_ref())? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a checkpoint is due after this step.
+    pub fn checkpoint_due(&self) -> bool {
+        let training = &self.config.training;
+        self.step.is_multiple_of(training.checkpoint_every) || self.step == training.steps
+    }
+
+    /// One step; gives loss and gradient norm.
+    fn advance(&mut self, rate: f64) -> Result<(f64, f64)> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.config.training.seed);
+        rng.set_stream(self.step as u64 + 1); // stream 0 drew the parameters
+        let batch = self.batch(&mut rng);
+        let (model, leaves) = self.parameters.tracked(&self.t5, &self.device)?;
+        let loss = loss(&model, &batch, self.t5.start)?;
+        let value = f64::from(loss.clone().into_scalar::<f32>());
+        if !value.is_finite() {
+            return Err(Error::Diverged { step: self.step, loss: value });
+        }
+        let mut gradient = leaves.gradient(&mut loss.backward());
+        let norm = clip_global_norm(&mut gradient, self.config.training.clip);
+        self.optimiser.step(&mut self.parameters.values, &gradient, rate as f32);
+        self.step += 1;
+        Ok((value, norm))
+    }
+
+    /// Rows from the streams by their shares, each from a random place.
+    fn batch(&self, rng: &mut ChaCha8Rng) -> Vec<Example> {
+        let row = |_| {
+            let mut left: f64 = rng.random();
+            let pick = self.streams.iter().find(|stream| {
+                left -= stream.share;
+                left < 0.0
+            });
+            let stream = pick.unwrap_or(&self.streams[self.streams.len() - 1]);
+            self.example(&stream.train, rng)
+        };
+        (0..self.config.training.batch_size).map(row).collect()
+    }
+
+    fn example(&self, tokens: &[u32], rng: &mut ChaCha8Rng) -> Example {
+        let start = random_start(tokens.len(), self.corruption.raw_tokens(), rng);
+        self.corruption.corrupt(&tokens[start..start + self.corruption.raw_tokens()], rng)
+    }
+
+    /// Loss per target token on held-out text, by stream; the same rows each time.
+    pub fn evaluate(&self) -> Result<Vec<(String, f64)>> {
+        let model = self.parameters.frozen(&self.t5, &self.device)?;
+        let (batches, rows) = (self.config.training.held_out_batches, self.config.training.batch_size);
+        let one = |stream: &Stream| {
+            let mut rng = ChaCha8Rng::seed_from_u64(self.config.training.seed);
+            rng.set_stream(u64::MAX);
+            let mut sum = 0.0;
+            for _ in 0..batches {
+                let batch: Vec<_> = (0..rows).map(|_| self.example(&stream.held_out, &mut rng)).collect();
+                sum += f64::from(loss(&model, &batch, self.t5.start)?.into_scalar::<f32>());
+            }
+            Ok((stream.name.clone(), sum / batches as f64))
+        };
+        self.streams.iter().map(one).collect()
+    }
+}
+
+/// Mean cross-entropy per target token under teacher forcing. All targets have one length.
+fn loss(model: &T5, batch: &[Example], start: u32) -> Result<Tensor<1>> {
+    let sources: Vec<&[u32]> = batch.iter().map(|example| example.source.as_slice()).collect();
+    let inputs: Vec<Vec<u32>> = batch
+        .iter()
+        .map(|example| {
+            std::iter::once(start).chain(example.target[..example.target.len() - 1].iter().copied()).collect()
+        })
+        .collect();
+    let encoded = model.encode(&model.batch(&sources)?, &Frozen);
+    let inputs: TokenBatch = model.batch(&inputs)?;
+    let logits = model.decode(&encoded, &inputs, &Frozen); // [rows, len, vocab]
+    let [rows, len, vocab] = logits.dims();
+    let targets: Vec<i32> = batch.iter().flat_map(|example| example.target.iter().map(|id| *id as i32)).collect();
+    let targets = Tensor::<2, Int>::from_data(TensorData::new(targets, [rows * len, 1]), &logits.device());
+    let log_probabilities = log_softmax(logits.reshape([rows * len, vocab]), 1);
+    Ok(log_probabilities.gather(1, targets).mean().neg())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pretrain::{CorruptionConfig, ModelConfig, TextConfig, VocabularyConfig};
+
+    fn config(steps: usize) -> PretrainConfig {
+        PretrainConfig {
+            model: ModelConfig { d_model: 16, d_kv: 4, num_heads: 2, encoder_layers: 1, decoder_layers: 1, d_ff: 24 },
+            vocabulary: VocabularyConfig {
+                size: 120,
+                sentinels: 8,
+                byte_fallback: false,
+                characters: 1000,
+                coverage: 1.0,
+            },
+            corruption: CorruptionConfig { source_tokens: 24, ..CorruptionConfig::default() },
+            training: TrainingConfig {
+                seed: 7,
+                steps,
+                batch_size: 4,
+                rate: 1e-2,
+                warm_up: 4,
+                cool_down: 0.25,
+                clip: 1.0,
+                weight_decay: 0.0,
+                report_every: 1,
+                evaluate_every: 40,
+                checkpoint_every: 5,
+                held_out_batches: 2,
+            },
+            text: TextConfig::default(),
+        }
+    }
+
+    /// Two streams in which each token tells the next.
+    fn streams() -> Vec<Stream> {
+        let tokens = |add: u32| (0..400u32).map(|i| 3 + (i + add) % 20).collect::<Vec<_>>();
+        let one =
+            |name: &str, share, add| Stream { name: name.into(), share, train: tokens(add), held_out: tokens(add) };
+        vec![one("first", 0.75, 0), one("second", 0.25, 40)]
+    }
+
+    fn losses(trainer: &mut Trainer, stop_at: usize) -> Vec<f64> {
+        let mut losses = Vec::new();
+        let mut observe = |trainer: &Trainer, progress: Option<&Progress>| {
+            losses.extend(progress.map(|progress| progress.loss));
+            Ok(trainer.step() < stop_at)
+        };
+        trainer.run(&mut observe).unwrap();
+        losses
+    }
+
+    #[test]
+    fn a_resumed_run_is_the_uninterrupted_one() {
+        let device = Device::flex();
+        let mut whole = Trainer::new(config(12), streams(), &device).unwrap();
+        let all = losses(&mut whole, usize::MAX);
+        let mut before = Trainer::new(config(12), streams(), &device).unwrap();
+        let mut parts = losses(&mut before, 5);
+        let bytes = before.checkpoint().to_bytes();
+        let mut after = Trainer::new(config(12), streams(), &device).unwrap();
+        after.restore(Checkpoint::from_bytes(&bytes).unwrap()).unwrap();
+        parts.extend(losses(&mut after, usize::MAX));
+        assert_eq!((all.len(), &all), (12, &parts));
+        assert_eq!(whole.parameters.values, after.parameters.values);
+    }
+
+    #[test]
+    fn the_loss_falls_on_text_that_can_be_foretold() {
+        let mut trainer = Trainer::new(config(120), streams(), &Device::flex()).unwrap();
+        let before = trainer.evaluate().unwrap();
+        losses(&mut trainer, usize::MAX);
+        let after = trainer.evaluate().unwrap();
+        for ((name, before), (_, after)) in before.iter().zip(&after) {
+            assert!(after < &(0.6 * before), "{name}: {before} -> {after}");
+        }
+    }
+
+    #[test]
+    fn another_run_is_refused() {
+        let trainer = Trainer::new(config(3), streams(), &Device::flex()).unwrap();
+        let checkpoint = trainer.checkpoint();
+        let mut other = config(3);
+        other.training.seed = 8;
+        let error = Trainer::new(other, streams(), &Device::flex()).unwrap().restore(checkpoint).unwrap_err();
+        assert!(error.contains("training.seed"), "{error}");
+    }
+
+    #[test]
+    fn short_text_is_refused() {
+        let mut streams = streams();
+        streams[1].held_out.truncate(3);
+        let error = Trainer::new(config(3), streams, &Device::flex()).unwrap_err().to_string();
+        assert!(error.contains("`second`") && error.contains("3 held out"), "{error}");
+    }
+
+    #[test]
+    fn the_rate_rises_stays_and_falls() {
+        let training = TrainingConfig { warm_up: 10, steps: 100, cool_down: 0.2, rate: 1.0, ..config(0).training };
+        for (step, rate) in [(0, 0.1), (9, 1.0), (50, 1.0), (80, 1.0), (90, 0.5), (99, 0.05)] {
+            assert!((rate_at(&training, step) - rate).abs() < 1e-9, "step {step}: {}", rate_at(&training, step));
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Trains a Unigram vocabulary and turns text into token streams.
+//!
+//! The pipeline is T5's (NFKC, one space between words, `▁` before each word, `</s>` at the end) with byte fallback. Ids are
+//! laid out as in T5: padding 0, end 1, unknown 2, bytes, pieces, and the sentinels last, `<extra_id_0>` the highest.
+
+use super::config::{SPECIAL, VocabularyConfig};
+use super::{Error, Result};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use tokenizers::models::unigram::{Unigram, UnigramTrainer};
+use tokenizers::{NormalizedString, Normalizer, Tokenizer};
+
+/// Rarer words are mostly names and misspellings, which would take pieces from the rest.
+const LEAST: u32 = 3;
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::Vocabulary(error.to_string())
+}
+
+/// Trains a vocabulary on passages; words seen less than 3 times and rare characters do not count.
+///
+/// # Errors
+/// If the text is too little for `config.size` pieces.
+pub fn train_vocabulary<'a>(
+    passages: impl IntoIterator<Item = &'a String>,
+    config: &VocabularyConfig,
+) -> Result<Tokenizer> {
+    let words = count_words(passages, config)?;
+    let reserved = SPECIAL + config.sentinels + if config.byte_fallback { 256 } else { 0 };
+    let wanted = config.size - reserved;
+    let trainer = UnigramTrainer::builder()
+        .show_progress(false)
+        .vocab_size(wanted as u32)
+        .seed_size(20 * wanted)
+        .build()
+        .map_err(failed)?;
+    let mut model = Unigram::default();
+    trainer.do_train(words, &mut model).map_err(failed)?;
+    let mut pieces: Vec<(String, f64)> = model.iter().cloned().collect();
+    if pieces.len() < wanted {
+        return Err(Error::Vocabulary(format!(
+            "the text gave {} pieces, vocabulary.size {} needs {wanted}: give more text or a smaller size",
+            pieces.len(),
+            config.size
+        )));
+    }
+    // the trainer's tables are hashed by a random key: equal scores would come in another order each time
+    pieces.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    build(&pieces, config)
+}
+
+/// How often each word occurs, in order of words, as the trainer wants them.
+fn count_words<'a>(
+    passages: impl IntoIterator<Item = &'a String>,
+    config: &VocabularyConfig,
+) -> Result<Vec<(String, u32)>> {
+    let pipeline = build(&[("▁".into(), 0.0)], &VocabularyConfig { size: 0, ..config.clone() })?;
+    let normalizer = pipeline.get_normalizer().expect("the pipeline has one");
+    let (mut words, mut characters, mut read) = (BTreeMap::new(), BTreeMap::new(), 0);
+    for passage in passages {
+        let mut text = NormalizedString::from(passage.as_str());
+        normalizer.normalize(&mut text).map_err(failed)?;
+        for word in text.get().split(' ').filter(|word| !word.is_empty()) {
+            *words.entry(word.to_string()).or_insert(0u32) += 1;
+        }
+        for character in text.get().chars().filter(|c| *c != ' ') {
+            *characters.entry(character).or_insert(0usize) += 1;
+            read += 1;
+        }
+    }
+    let mut by_count: Vec<_> = characters.into_iter().collect();
+    by_count.sort_by_key(|(character, count)| (std::cmp::Reverse(*count), *character));
+    let (mut seen, enough) = (0, read as f64 * config.coverage);
+    let covered: BTreeSet<char> = by_count
+        .into_iter()
+        .take_while(|(_, count)| {
+            let take = (seen as f64) < enough;
+            seen += count;
+            take
+        })
+        .map(|(character, _)| character)
+        .collect();
+    let known = words.into_iter().filter(|(word, count)| *count >= LEAST && word.chars().all(|c| covered.contains(&c)));
+    Ok(known.map(|(word, count)| (format!("▁{word}"), count)).collect())
+}
+
+/// A tokenizer in Hugging Face's layout around trained pieces.
+fn build(pieces: &[(String, f64)], config: &VocabularyConfig) -> Result<Tokenizer> {
+    let mut vocabulary: Vec<(String, f64)> = ["<pad>", "</s>", "<unk>"].map(|piece| (piece.to_string(), 0.0)).into();
+    if config.byte_fallback {
+        vocabulary.extend((0..=255u8).map(|byte| (format!("<0x{byte:02X}>"), 0.0)));
+    }
+    vocabulary.extend_from_slice(pieces);
+    let sentinels = (0..config.sentinels).rev().map(|number| (format!("<extra_id_{number}>"), 0.0));
+    vocabulary.extend(sentinels);
+    let special = |id: usize| {
+        json!({
+            "id": id, "content": vocabulary[id].0, "single_word": false, "lstrip": id >= SPECIAL, "rstrip": id >= SPECIAL,
+            "normalized": false, "special": true,
+        })
+    };
+    let first_sentinel = vocabulary.len() - config.sentinels;
+    let added: Vec<Value> = (0..SPECIAL).chain(first_sentinel..vocabulary.len()).map(special).collect();
+    let metaspace = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true});
+    let end = json!({"SpecialToken": {"id": "</s>", "type_id": 0}});
+    let (a, b) = (json!({"Sequence": {"id": "A", "type_id": 0}}), json!({"Sequence": {"id": "B", "type_id": 0}}));
+    let document = json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": added,
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "NFKC"},
+            {"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "},
+            {"type": "Strip", "strip_left": true, "strip_right": true},
+        ]},
+        "pre_tokenizer": metaspace,
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [a, end],
+            "pair": [a, end, b, end],
+            "special_tokens": {"</s>": {"id": "</s>", "ids": [1], "tokens": ["</s>"]}},
+        },
+        "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, metaspace]},
+        "model": {"type": "Unigram", "unk_id": 2, "vocab": vocabulary, "byte_fallback": config.byte_fallback},
+    });
+    Tokenizer::from_bytes(document.to_string().as_bytes()).map_err(failed)
+}
+
+/// The passages as one stream of ids, without end tokens.
+///
+/// # Errors
+/// If the tokenizer fails.
+pub fn encode_passages(tokenizer: &Tokenizer, passages: &[String]) -> Result<Vec<u32>> {
+    let mut stream = Vec::new();
+    for part in passages.chunks(4096) {
+        let texts: Vec<&str> = part.iter().map(String::as_str).collect();
+        for encoding in tokenizer.encode_batch_fast(texts, false).map_err(failed)? {
+            stream.extend_from_slice(encoding.get_ids());
+        }
+    }
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text() -> Vec<String> {
+        let nouns = ["river", "mountain", "painter", "garden", "letter", "engine", "window", "teacher"];
+        let verbs = ["follows", "describes", "finds", "repairs", "remembers", "answers", "watches"];
+        let one = |i: usize| format!("The {} {} the {}, {i}.", nouns[i % 8], verbs[i % 7], nouns[(i / 3) % 8]);
+        (0..400).map(one).collect()
+    }
+
+    fn config() -> VocabularyConfig {
+        VocabularyConfig { size: 400, sentinels: 8, byte_fallback: true, characters: 1_000_000, coverage: 1.0 }
+    }
+
+    #[test]
+    fn ids_are_laid_out_as_in_t5() {
+        let tokenizer = train_vocabulary(&text(), &config()).unwrap();
+        assert_eq!(tokenizer.get_vocab_size(true), 400);
+        let cases =
+            [("<pad>", 0), ("</s>", 1), ("<unk>", 2), ("<0x00>", 3), ("<extra_id_0>", 399), ("<extra_id_7>", 392)];
+        for (piece, id) in cases {
+            assert_eq!(tokenizer.token_to_id(piece), Some(id), "{piece}");
+        }
+    }
+
+    #[test]
+    fn text_comes_back() {
+        let tokenizer = train_vocabulary(&text(), &config()).unwrap();
+        let cases = [
+            "The river finds the garden, 3.",
+            "Words it has never seen: Łódź, 東京, 🦀!",
+            "tabs\tand   spaces  become one ",
+            "literal <0x41 and </ s>",
+        ];
+        for case in cases {
+            let ids = tokenizer.encode_fast(case, true).unwrap().get_ids().to_vec();
+            assert_eq!(ids.last(), Some(&1), "{case}");
+            assert!(!ids.contains(&2), "unknown piece in {case}");
+            let wanted = case.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(tokenizer.decode(&ids, true).unwrap(), wanted);
+        }
+    }
+
+    #[test]
+    fn sentinels_are_single_ids_within_text() {
+        let tokenizer = train_vocabulary(&text(), &config()).unwrap();
+        let ids = tokenizer.encode_fast("The <extra_id_0> finds", true).unwrap().get_ids().to_vec();
+        assert_eq!(ids.iter().filter(|id| **id == 399).count(), 1);
+        let without = tokenizer.encode_fast("finds", true).unwrap().get_ids().to_vec();
+        assert!(ids.ends_with(&without), "the word after a sentinel begins anew: {ids:?}");
+    }
+
+    #[test]
+    fn too_little_text_is_refused() {
+        let error = train_vocabulary(&["one word".to_string()], &config()).unwrap_err().to_string();
+        assert!(error.contains("more text"), "{error}");
+    }
+}

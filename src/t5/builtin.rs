@@ -1,0 +1,92 @@
+//! The backbone that is part of the binary; models/pocket-t5/README.md says how it was made.
+
+use super::{Backbone, Config, Error, Result, Tokenizer, WeightsFile};
+use burn::tensor::Device;
+use std::path::Path;
+
+/// What marks the name of a built-in backbone.
+const PREFIX: &str = "builtin:";
+
+/// The only one so far.
+const POCKET: &str = "pocket-t5";
+
+macro_rules! file {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/pocket-t5/", $name))
+    };
+}
+static CONFIG: &[u8] = file!("config.json");
+static WEIGHTS: &[u8] = file!("model.safetensors");
+static TOKENIZER: &[u8] = file!("tokenizer.json");
+
+impl Backbone {
+    /// Opens a built-in backbone by its name without `builtin:`.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub fn builtin(name: &str, device: &Device) -> Result<Self> {
+        let config = Self::builtin_config(name)?;
+        let full = format!("{PREFIX}{name}");
+        let weights = WeightsFile::from_static(&full, WEIGHTS, device)?;
+        let tokenizer = Tokenizer::from_bytes(&format!("{full}/tokenizer.json"), TOKENIZER);
+        Self::build(full, config, weights, tokenizer, device)
+    }
+
+    /// Opens `builtin:NAME`, or else a directory.
+    ///
+    /// # Errors
+    /// If there is no such built-in backbone, or the directory cannot be opened.
+    pub fn resolve(name: &str, device: &Device) -> Result<Self> {
+        match name.strip_prefix(PREFIX) {
+            Some(name) => Self::builtin(name, device),
+            None => Self::open(Path::new(name), device),
+        }
+    }
+
+    /// The configuration of `builtin:NAME` or of a directory, without its weights.
+    ///
+    /// # Errors
+    /// As [`Backbone::resolve`].
+    pub fn resolve_config(name: &str) -> Result<Config> {
+        match name.strip_prefix(PREFIX) {
+            Some(name) => Self::builtin_config(name),
+            None => Self::read_config(Path::new(name)),
+        }
+    }
+
+    fn builtin_config(name: &str) -> Result<Config> {
+        if name != POCKET {
+            return Err(Error::Input(format!(
+                "there is no built-in backbone `{name}`: give {PREFIX}{POCKET}, or a Hugging Face directory"
+            )));
+        }
+        Config::parse(&String::from_utf8_lossy(CONFIG), Path::new("builtin:pocket-t5/config.json"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::t5::{Frozen, GreedyOptions, generate_greedy};
+
+    #[test]
+    fn it_opens_with_its_tokenizer_and_generates() {
+        let backbone = Backbone::resolve("builtin:pocket-t5", &Device::flex()).unwrap();
+        assert!(backbone.parameters <= 8_000_000 && !backbone.tied && !backbone.config.scale_outputs);
+        let tokenizer = backbone.tokenizer().unwrap();
+        assert_eq!(tokenizer.vocab_size(), backbone.config.vocab_size);
+        assert_eq!(tokenizer.sentinel(0), Some(backbone.config.vocab_size as u32 - 1));
+        let ids = tokenizer.encode("The village lies in the <extra_id_0> of the country.").unwrap();
+        let model = &backbone.model;
+        let encoded = model.encode(&model.batch(&[ids]).unwrap(), &Frozen);
+        let options = GreedyOptions { max_new_tokens: 4, min_new_tokens: 1 };
+        let generated = generate_greedy(model, &backbone.config, &encoded, options, &Frozen).unwrap();
+        assert!(!generated[0].ids.is_empty());
+    }
+
+    #[test]
+    fn an_unknown_name_says_which_there_are() {
+        let error = Backbone::resolve("builtin:large", &Device::flex()).unwrap_err().to_string();
+        assert!(error.contains("`large`") && error.contains("builtin:pocket-t5"), "{error}");
+    }
+}

@@ -1,0 +1,305 @@
+//! Each route as it is meant to be used.
+
+use super::bench::{BACKBONE, Bench, Step, json_request, structure, task, weights};
+use axum::{body::Body, http::Request};
+use http_body_util::BodyExt;
+use s3delta::jobs::Progress;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn health_and_backbone() {
+    let bench = Bench::new();
+    assert_eq!(bench.get("/healthz").await.expect(200), json!({"status": "ok"}));
+    assert_eq!(bench.get("/readyz").await.expect(200), json!({"status": "ready"}));
+    assert_eq!(bench.get("/v1/backbone").await.expect(200)["digest"], BACKBONE);
+    let metrics = bench.get("/metrics").await.text();
+    assert!(metrics.contains("s3delta_jobs{state=\"queued\"} 0"), "{metrics}");
+    assert!(metrics.contains("s3delta_requests_total{route=\"/healthz\",outcome=\"success\"}"), "{metrics}");
+    assert!(metrics.contains("s3delta_request_duration_seconds_bucket"), "{metrics}");
+    let document = bench.get("/openapi.json").await.expect(200);
+    assert_eq!(document, serde_json::to_value(s3delta::api::openapi()).unwrap());
+    assert_eq!(bench.get("/").await.header("content-type"), "text/html; charset=utf-8");
+}
+
+#[tokio::test]
+async fn request_ids_are_kept_or_made() {
+    let bench = Bench::new();
+    let with = |id: &str| Request::get("/healthz").header("x-request-id", id).body(Body::empty()).unwrap();
+    assert_eq!(bench.call(with("mine-1")).await.header("x-request-id"), "mine-1");
+    let made = bench.call(with("not an id!")).await;
+    assert!(made.header("x-request-id").len() == 16, "{made:?}");
+    let failed = bench.get("/v1/structures/0000").await;
+    assert_eq!(failed.json()["error"]["request_id"], failed.header("x-request-id"));
+}
+
+#[tokio::test]
+async fn structures() {
+    let bench = Bench::new();
+    let document = serde_json::to_value(structure()).unwrap();
+    let made = bench.post("/v1/structures", document.clone()).await;
+    let id = document["id"].as_str().unwrap();
+    assert_eq!(made.header("location"), format!("/v1/structures/{id}"));
+    assert_eq!(made.expect(201), document);
+    assert_eq!(bench.post("/v1/structures", document.clone()).await.expect(200), document);
+    assert_eq!(bench.get(&format!("/v1/structures/{id}")).await.expect(200), document);
+    assert_eq!(bench.get(&format!("/v1/structures/{}", &id[..8])).await.expect(200), document);
+    let list = bench.get("/v1/structures?source_task=sst2&space=mix&limit=5").await.expect(200);
+    let entry = &list["data"][0];
+    assert_eq!((&entry["id"], &entry["modules"], &entry["parameters"]), (&json!(id), &json!(2), &json!(192)));
+    assert_eq!(entry["by_kind"]["lora"], json!({"modules": 1, "parameters": 128}));
+    assert_eq!((&entry["source_tasks"], &entry["spaces"]), (&json!(["sst2"]), &json!(["mix"])));
+    assert_eq!(bench.get("/v1/structures?source_task=cola").await.expect(200)["data"], json!([]));
+    bench.delete(&format!("/v1/structures/{id}")).await.expect(204);
+    bench.get(&format!("/v1/structures/{id}")).await.expect(404);
+}
+
+#[tokio::test]
+async fn lists_come_in_pages() {
+    let bench = Bench::new();
+    for name in ["a", "b", "c"] {
+        let mut upload = task();
+        upload["definition"]["name"] = name.into();
+        bench.put(&format!("/v1/tasks/{name}"), upload).await.expect(200);
+    }
+    let first = bench.get("/v1/tasks?limit=2").await.expect(200);
+    let names = |page: &Value| page["data"].as_array().unwrap().iter().map(|t| t["name"].clone()).collect::<Vec<_>>();
+    assert_eq!(names(&first), ["a", "b"]);
+    let next = format!("/v1/tasks?limit=2&cursor={}", first["next_cursor"].as_str().unwrap());
+    let last = bench.get(&next).await.expect(200);
+    assert_eq!((names(&last), &last["next_cursor"]), (vec!["c".into()], &Value::Null));
+}
+
+#[tokio::test]
+async fn tasks() {
+    let bench = Bench::new();
+    let stored = bench.put("/v1/tasks/sst2", task()).await.expect(200);
+    assert_eq!(stored["rows"], json!({"train": 2, "dev": 2, "test": 2}));
+    assert_eq!(bench.get("/v1/tasks/sst2").await.expect(200), stored);
+    assert_eq!(stored["definition"]["template"], "sst2 sentence: {sentence}");
+    bench.delete("/v1/tasks/sst2").await.expect(204);
+    bench.get("/v1/tasks/sst2").await.expect(404);
+}
+
+#[tokio::test]
+async fn adapters_and_their_weights() {
+    let bench = Bench::stocked().await;
+    let adapter = bench.get("/v1/adapters/sst2").await.expect(200);
+    let generation = &adapter["generations"][0];
+    assert_eq!((&generation["task"]["name"], &generation["parameters"]), (&json!("sst2"), &json!(192)));
+    assert_eq!(bench.get("/v1/adapters").await.expect(200)["data"], json!([adapter]));
+    let digest = generation["digest"].as_str().unwrap();
+    let path = format!("/v1/adapters/sst2/generations/{digest}/weights");
+    let download = bench.get(&path).await;
+    assert_eq!(download.bytes, weights(0.5, BACKBONE));
+    assert_eq!(download.header("content-length"), download.bytes.len().to_string());
+    let again = Request::get(&path).header("if-none-match", download.header("etag")).body(Body::empty()).unwrap();
+    assert_eq!(bench.call(again).await.status.as_u16(), 304);
+    assert_eq!(bench.get("/v1/adapters/sst2/generations/latest/weights").await.bytes, download.bytes);
+    let models = bench.get("/v1/models").await.expect(200);
+    assert_eq!((&models["data"][0]["id"], &models["data"][1]["id"]), (&json!("tiny"), &json!("sst2")));
+    assert_eq!(models["data"][1]["root"], format!("sst2@{digest}"));
+    bench.delete("/v1/adapters/sst2").await.expect(204);
+    bench.get("/v1/adapters/sst2").await.expect(404);
+}
+
+#[tokio::test]
+async fn the_same_upload_again_is_the_same_generation() {
+    let bench = Bench::stocked().await;
+    let before = bench.stored();
+    bench.upload(&[("task", "sst2")], &weights(0.5, BACKBONE)).await.expect(201);
+    assert_eq!(bench.stored(), before);
+    let id = structure().id;
+    let adapter = bench.upload(&[("structure", &id), ("aliases", "a, b")], &weights(0.25, BACKBONE)).await.expect(201);
+    assert_eq!(adapter["generations"].as_array().unwrap().len(), 2);
+    let second = &adapter["generations"][1]["digest"];
+    assert_eq!((&adapter["aliases"]["a"], &adapter["aliases"]["b"]), (second, second));
+    assert_ne!(&adapter["aliases"]["latest"], second);
+}
+
+#[tokio::test]
+async fn weights_of_another_backbone_by_leave() {
+    let bench = Bench::new();
+    let other = "f".repeat(32);
+    let adapter = bench.upload(&[("allow_backbone_mismatch", "true")], &weights(0.5, &other)).await.expect(201);
+    let generation = &adapter["generations"][0];
+    assert_eq!((&generation["backbone_digest"], &generation["allow_backbone_mismatch"]), (&json!(other), &json!(true)));
+    bench.post("/v1/completions", json!({"model": "sst2", "prompt": "hi"})).await.expect(200);
+}
+
+#[tokio::test]
+async fn aliases_move_by_compare_and_set() {
+    let bench = Bench::stocked().await;
+    let adapter = bench.upload(&[], &weights(0.25, BACKBONE)).await.expect(201);
+    let digest = |i: usize| adapter["generations"][i]["digest"].as_str().unwrap().to_string();
+    let (first, second) = (digest(0), digest(1));
+    let put = async |to: &str, header: (&str, String)| {
+        let mut request = json_request("PUT", "/v1/adapters/sst2/aliases/production", &json!({"generation": to}));
+        if !header.0.is_empty() {
+            request
+                .headers_mut()
+                .insert(axum::http::HeaderName::try_from(header.0).unwrap(), header.1.parse().unwrap());
+        }
+        bench.call(request).await
+    };
+    put(&first, ("if-none-match", "*".into())).await.expect(200);
+    let stale = put(&second, ("if-none-match", "*".into())).await.expect(409);
+    assert_eq!(stale["error"]["code"], "alias_stale");
+    put(&second, ("if-match", format!("\"{second}\""))).await.expect(409);
+    let moved = put(&second, ("if-match", format!("\"{first}\""))).await;
+    assert_eq!(moved.header("etag"), format!("\"{second}\""));
+    assert_eq!(moved.expect(200)["aliases"]["production"], second.as_str());
+    put(&second, ("if-match", "*".into())).await.expect(400);
+    put(&first, ("", String::new())).await.expect(200);
+    let in_use = bench.delete(&format!("/v1/adapters/sst2/generations/{first}")).await.expect(409);
+    assert_eq!(in_use["error"]["code"], "generation_in_use");
+    bench.delete("/v1/adapters/sst2/aliases/production").await.expect(200);
+    bench.delete(&format!("/v1/adapters/sst2/generations/{first}")).await.expect(204);
+    bench.delete("/v1/adapters/sst2/aliases/production").await.expect(404);
+}
+
+#[tokio::test]
+async fn completions() {
+    let bench = Bench::stocked().await;
+    let ask = |value: Value| bench.post("/v1/completions", value);
+    let bare = ask(json!({"model": "tiny", "prompt": ["one", "two"]})).await.expect(200);
+    assert_eq!((&bare["object"], &bare["adapter_generation"]), (&json!("text_completion"), &Value::Null));
+    let choice =
+        |i: usize, text: &str, why: &str| json!({"index": i, "text": text, "logprobs": null, "finish_reason": why});
+    assert_eq!(bare["choices"], json!([choice(0, "one", "stop"), choice(1, "two", "stop")]));
+    assert_eq!(bare["usage"], json!({"prompt_tokens": 8, "completion_tokens": 6, "total_tokens": 14}));
+    let adapter = bench.get("/v1/adapters/sst2").await.json();
+    let digest = adapter["aliases"]["latest"].as_str().unwrap();
+    let answer = ask(json!({"model": "sst2@latest", "prompt": "hi"})).await.expect(200);
+    assert_eq!(answer["choices"][0]["text"], format!("hi|{digest}"));
+    assert_eq!(answer["adapter_generation"], format!("sst2@{digest}"));
+    let short = ask(json!({"model": "tiny", "prompt": "hello", "max_tokens": 2, "temperature": 0})).await.expect(200);
+    assert_eq!(short["choices"], json!([choice(0, "he", "length")]));
+    let stopped = ask(json!({"model": "tiny", "prompt": "a. b. c", "stop": [". c", ". b"]})).await.expect(200);
+    assert_eq!(stopped["choices"], json!([choice(0, "a", "stop")]));
+    let ids = ask(json!({"model": "tiny", "prompt": [[107, 108], [107, 108, 1]]})).await.expect(200);
+    assert_eq!((&ids["choices"][0]["text"], &ids["choices"][1]["text"]), (&json!("hi"), &json!("hi")));
+}
+
+#[tokio::test]
+async fn completions_stream() {
+    let bench = Bench::new();
+    let options = json!({"include_usage": true});
+    let request = json!({"model": "tiny", "prompt": ["é.", "b"], "stream": true, "stream_options": options});
+    let reply = bench.post("/v1/completions", request).await;
+    assert_eq!(reply.header("content-type"), "text/event-stream");
+    let text = reply.text();
+    let mut parts: Vec<_> = text.split("\n\n").filter(|part| !part.is_empty()).collect();
+    assert_eq!(parts.pop(), Some("data: [DONE]"));
+    let parts: Vec<Value> =
+        parts.iter().map(|part| serde_json::from_str(part.strip_prefix("data: ").unwrap()).unwrap()).collect();
+    let (usage, parts) = parts.split_last().unwrap();
+    assert_eq!(usage["usage"], json!({"prompt_tokens": 6, "completion_tokens": 4, "total_tokens": 10}));
+    let of = |index: usize| {
+        let choices = parts.iter().map(|part| &part["choices"][0]).filter(move |choice| choice["index"] == index);
+        choices.map(|choice| (choice["text"].as_str().unwrap().to_string(), choice["finish_reason"].clone()))
+    };
+    let part = |text: &str, why: Value| (text.to_string(), why);
+    let null = Value::Null;
+    assert_eq!(of(0).collect::<Vec<_>>(), [part("é", null.clone()), part(".", null.clone()), part("", json!("stop"))]);
+    assert_eq!(of(1).collect::<Vec<_>>(), [part("b", null), part("", json!("stop"))]);
+}
+
+#[tokio::test]
+async fn predictions() {
+    let bench = Bench::stocked().await;
+    let inputs = json!([{"sentence": "so positive"}, {"sentence": "how negative"}]);
+    let answer = bench.post("/v1/predictions", json!({"adapter": "sst2", "inputs": inputs})).await.expect(200);
+    let data = &answer["data"][0];
+    assert_eq!((&data["adapter"], &data["task"]), (&json!("sst2"), &json!("sst2")));
+    assert!(data["adapter_generation"].as_str().unwrap().starts_with("sst2@"));
+    let labels: Vec<_> = data["predictions"].as_array().unwrap().iter().map(|p| p["label"].clone()).collect();
+    assert_eq!(labels, ["positive", "negative"]);
+    let scores = &data["predictions"][0]["scores"];
+    let (yes, no) = (scores["positive"].as_f64().unwrap(), scores["negative"].as_f64().unwrap());
+    assert!((yes + no - 1.0).abs() < 1e-9 && (yes / no - 1.9f64.exp()).abs() < 1e-3, "{scores}");
+    let several = json!({"adapters": ["sst2", "tiny"], "task": "sst2", "inputs": inputs});
+    let answer = bench.post("/v1/predictions", several).await.expect(200);
+    assert_eq!(
+        (&answer["data"][1]["adapter"], &answer["data"][1]["adapter_generation"]),
+        (&json!("tiny"), &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn predictions_keep_to_the_task_that_was_trained_on() {
+    let bench = Bench::stocked().await;
+    let mut other = task();
+    other["definition"]["template"] = "another: {sentence}".into();
+    bench.put("/v1/tasks/sst2", other).await.expect(200);
+    let ask = |task: Value| json!({"adapter": "sst2", "task": task, "inputs": [{"sentence": "x"}]});
+    let refused = bench.post("/v1/predictions", ask(Value::Null)).await.expect(409);
+    assert_eq!(refused["error"]["code"], "task_changed");
+    bench.post("/v1/predictions", ask(json!("sst2"))).await.expect(200);
+}
+
+#[tokio::test]
+async fn jobs_are_accepted_watched_and_cancelled() {
+    let bench = Bench::stocked().await;
+    let search = || json_request("POST", "/v1/searches", &json!({"task": "sst2", "budget": "5%"}));
+    let accepted = bench.call(search()).await;
+    let path = accepted.header("location").to_string();
+    let job = accepted.expect(202);
+    assert_eq!(
+        (&job["state"], &job["kind"], &job["request"]["space"]),
+        (&json!("queued"), &json!("search"), &json!("mix"))
+    );
+    assert_eq!(bench.get(&path).await.expect(200), job);
+    let watch = bench.send(Request::get(format!("{path}/events")).body(Body::empty()).unwrap()).await;
+    bench.steps.send(Step::Progress(Progress { step: 3, total_steps: 9, ..Progress::default() })).unwrap();
+    bench.steps.send(Step::Finish(json!({"structure": "x"}))).unwrap();
+    bench.jobs.start(true).unwrap();
+    let text = String::from_utf8(watch.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    let events: Vec<(&str, Value)> = text
+        .split("\n\n")
+        .filter_map(|event| event.strip_prefix("event: ")?.split_once("\ndata: "))
+        .map(|(name, data)| (name, serde_json::from_str(data).unwrap()))
+        .collect();
+    let names: Vec<_> = events.iter().map(|(name, data)| (*name, data["state"].as_str().unwrap_or(""))).collect();
+    assert_eq!(names, [("state", "queued"), ("state", "running"), ("progress", ""), ("state", "succeeded")]);
+    assert_eq!((&events[2].1["step"], &events[3].1["result"]["structure"]), (&json!(3), &json!("x")));
+    assert_eq!(events[3].1["progress"]["step"], 3);
+    let ended = bench.get(&format!("{path}/events")).await.text();
+    assert_eq!(ended.matches("event: state").count(), 1, "{ended}");
+
+    let second = bench.call(search()).await.expect(202);
+    let cancelled =
+        bench.post(&format!("/v1/jobs/{}/cancel", second["id"].as_str().unwrap()), json!({})).await.expect(200);
+    assert!(cancelled["state"] == "cancelled" || cancelled["cancel_requested"] == true, "{cancelled}");
+    let list = bench.get("/v1/jobs?kind=search&state=succeeded").await.expect(200);
+    assert_eq!(list["data"].as_array().unwrap().len(), 1);
+    bench.delete(&path).await.expect(204);
+    bench.get(&path).await.expect(404);
+}
+
+#[tokio::test]
+async fn every_kind_of_job_is_accepted() {
+    let bench = Bench::stocked().await;
+    let accepted = async |path: &str, body: Value| bench.post(path, body).await.expect(202);
+    accepted("/v1/retrains", json!({"structure": structure().id, "task": "sst2"})).await;
+    accepted("/v1/retrains", json!({"structure": "random", "budget": "5%", "task": "sst2"})).await;
+    accepted("/v1/transfers", json!({"source": "sst2", "target": "sst2"})).await;
+    let evaluation = accepted("/v1/evaluations", json!({"adapter": "sst2", "task": "sst2", "split": "dev"})).await;
+    // an alias may move before the job runs
+    assert!(evaluation["request"]["adapter"].as_str().unwrap().starts_with("sst2@"), "{evaluation}");
+    accepted("/v1/evaluations", json!({"task": "sst2"})).await;
+    assert_eq!(bench.get("/v1/jobs").await.expect(200)["data"].as_array().unwrap().len(), 5);
+    assert_eq!(bench.get("/v1/transfers").await.expect(200), json!({"data": [], "next_cursor": null}));
+}
+
+#[tokio::test]
+async fn the_same_idempotency_key_gives_the_same_job() {
+    let bench = Bench::stocked().await;
+    let submit = async |budget: &str| {
+        let mut request = json_request("POST", "/v1/searches", &json!({"task": "sst2", "budget": budget}));
+        request.headers_mut().insert("idempotency-key", "k1".parse().unwrap());
+        bench.call(request).await
+    };
+    let first = submit("5%").await.expect(202);
+    assert_eq!(submit("5%").await.expect(202)["id"], first["id"]);
+    assert_eq!(submit("6%").await.expect(409)["error"]["code"], "idempotency_key_reused");
+}
