@@ -2,10 +2,14 @@
 
 use super::{ApiError, AppState};
 use axum::{
+    body::Bytes,
     extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
     http::{HeaderMap, StatusCode, request::Parts},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 /// A JSON body: 400 if it is no JSON, 422 if it does not fit the type, 413 if too large, 415 if not declared as JSON.
 #[derive(Debug)]
@@ -15,9 +19,26 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        match axum::Json::from_request(request, state).await {
+        let kind =
+            header(request.headers(), "content-type").and_then(|kind| kind.split(';').next()).unwrap_or_default();
+        if !kind.trim().eq_ignore_ascii_case("application/json") {
+            return Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "content_type_unsupported",
+                "the body must be JSON: send the header `content-type: application/json`",
+            ));
+        }
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "the body is larger than the server allows: send less, or raise `body_bytes` (`upload_bytes` for tasks)",
+            ),
+            _ => ApiError::malformed("body_unreadable", format!("the body cannot be read: {}", rejection.body_text())),
+        })?;
+        match axum::Json::from_bytes(&bytes) {
             Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(rejection) => Err(json_error(&rejection)),
+            Err(rejection) => Err(json_error(&rejection, &bytes)),
         }
     }
 }
@@ -28,32 +49,18 @@ impl<T: Serialize> axum::response::IntoResponse for Json<T> {
     }
 }
 
-fn json_error(rejection: &JsonRejection) -> ApiError {
-    // axum's preamble says only that the JSON is bad; what follows names the place
+fn json_error(rejection: &JsonRejection, bytes: &[u8]) -> ApiError {
+    // a field that does not fit may stand before the place where the text breaks off
+    if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
+        return ApiError::malformed("json_malformed", format!("the body is not valid JSON: {error}"));
+    }
+    // axum's preamble says only that the JSON does not fit; what follows names the place
     let text = rejection.body_text();
     let cause = text.split_once(": ").map_or(text.as_str(), |(_, cause)| cause);
-    match rejection {
-        JsonRejection::JsonSyntaxError(_) => {
-            ApiError::malformed("json_malformed", format!("the body is not valid JSON: {cause}"))
-        }
-        JsonRejection::JsonDataError(_) => {
-            let error = ApiError::unservable("request_invalid", format!("the request is not valid: {cause}"));
-            match field(cause) {
-                Some(field) => error.at(field),
-                None => error,
-            }
-        }
-        JsonRejection::MissingJsonContentType(_) => ApiError::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "content_type_unsupported",
-            "the body must be JSON: send the header `content-type: application/json`",
-        ),
-        other if other.status() == StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            "the body is larger than the server allows: send less, or raise `body_bytes` (`upload_bytes` for data sets)",
-        ),
-        _ => ApiError::malformed("body_unreadable", format!("the body cannot be read: {cause}")),
+    let error = ApiError::unservable("request_invalid", format!("the request is not valid: {cause}"));
+    match field(cause) {
+        Some(field) => error.at(field),
+        None => error,
     }
 }
 

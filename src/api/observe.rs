@@ -3,7 +3,7 @@
 use super::{ApiError, error::ErrorBody, extract::header};
 use axum::{
     extract::{MatchedPath, Request},
-    http::{HeaderValue, StatusCode, header::ALLOW},
+    http::{HeaderValue, StatusCode},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -60,20 +60,19 @@ fn with_error_body(mut response: Response, path: &str, id: &str) -> Response {
     if !path.starts_with("/v1") || is_json || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
-    let allowed = response.headers_mut().remove(ALLOW);
-    let error = match &allowed {
-        Some(methods) => {
-            let methods = methods.to_str().unwrap_or_default();
-            ApiError::new(status, "method_not_allowed", format!("{path} cannot be called like this: use {methods}"))
+    let error = match status {
+        // axum adds the header behind this
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let message =
+                format!("{path} cannot be called with this method: the header `allow` lists those that it has");
+            ApiError::new(status, "method_not_allowed", message)
         }
-        None => {
+        _ => {
             let reason = status.canonical_reason().unwrap_or("the request failed").to_lowercase();
             ApiError::new(status, "request_refused", format!("{path} was refused: {reason}"))
         }
     };
-    let mut response = error.respond(id);
-    response.headers_mut().extend(allowed.map(|allowed| (ALLOW, allowed)));
-    response
+    error.respond(id)
 }
 
 /// The error body for a place without a response of its own, such as a stream under way.

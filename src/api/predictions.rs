@@ -181,7 +181,7 @@ mod tests {
         assert_eq!((found.label.as_str(), found.value), ("b", None));
         assert!((found.scores["b"] - 0.5).abs() < 1e-6 && (found.scores.values().sum::<f64>() - 1.0).abs() < 1e-12);
         let numbers = Target::Regression { minimum: 0.0, maximum: 2.0, step: 1.0 };
-        let found = predict(&numbers, &words(&["0.0", "1.0", "2.0"]), &[quarter - 900.0, half - 900.0, half - 900.0]);
+        let found = predict(&numbers, &words(&["0.0", "1.0", "2.0"]), &[quarter - 9.0, half - 9.0, half - 9.0]);
         assert_eq!(found.label, "1.0");
         assert!((found.value.unwrap() - 1.2).abs() < 1e-6);
     }

@@ -85,7 +85,7 @@ pub struct TrainingConfig {
     pub steps: usize,
     /// Rows a step.
     pub batch_size: usize,
-    /// Highest learning rate of AdamW.
+    /// Highest learning rate of AdamW, times the scale of each parameter's initialisation (see [`super::Trainer`]).
     pub rate: f64,
     /// Steps over which the rate rises from 0.
     pub warm_up: usize,

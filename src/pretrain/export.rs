@@ -54,3 +54,44 @@ fn weights(parameters: &Parameters) -> Result<Vec<u8>> {
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     Ok(safetensors::serialize(views, Some(metadata)).expect("plain tensors"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::t5::{Backbone, Frozen, T5};
+    use burn::tensor::Device;
+
+    fn logits(model: &T5) -> Vec<f32> {
+        let source = model.batch(&[[4u32, 9, 11, 1]]).unwrap();
+        let inputs = model.batch(&[[0u32, 7, 5]]).unwrap();
+        let logits = model.decode(&model.encode(&source, &Frozen), &inputs, &Frozen);
+        logits.into_data().iter::<f32>().collect()
+    }
+
+    #[test]
+    fn the_directory_holds_the_same_model() {
+        let device = Device::flex();
+        let text = include_str!("../../models/pocket-t5/pretrain.toml");
+        let config: crate::pretrain::PretrainConfig = toml::from_str(text).unwrap();
+        let mut config = config.t5();
+        (config.vocab_size, config.d_model, config.decoder_layers) = (40, 24, 2);
+        let mut parameters = Parameters::init(&config, 5);
+        parameters.values.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
+        let dir = tempfile::tempdir().unwrap();
+        export(dir.path(), &config, &parameters).unwrap();
+        let backbone = Backbone::open(dir.path(), &device).unwrap();
+        assert_eq!(backbone.config, config);
+        assert_eq!((backbone.parameters, backbone.tied), (parameters.values.len(), false));
+        assert_eq!(logits(&backbone.model), logits(&parameters.frozen(&config, &device).unwrap()));
+    }
+
+    #[test]
+    fn what_f16_cannot_hold_is_refused() {
+        let text = include_str!("../../models/pocket-t5/pretrain.toml");
+        let config = toml::from_str::<crate::pretrain::PretrainConfig>(text).unwrap().t5();
+        let mut parameters = Parameters::init(&config, 5);
+        parameters.values[0] = 1e6;
+        let error = export(tempfile::tempdir().unwrap().path(), &config, &parameters).unwrap_err().to_string();
+        assert!(error.contains("`shared.weight`") && error.contains("1000000"), "{error}");
+    }
+}

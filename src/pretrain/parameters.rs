@@ -53,21 +53,17 @@ impl Parameters {
     pub fn init(config: &Config, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let specs = parameter_specs(config, false);
-        let mut values = Vec::with_capacity(specs.iter().map(ParameterSpec::len).sum());
-        for spec in &specs {
-            let columns: Vec<Option<f64>> = spec
-                .parts
-                .iter()
-                .flat_map(|(name, width)| std::iter::repeat_n(deviation(name, config), *width))
-                .collect();
-            for _ in 0..spec.rows {
-                values.extend(columns.iter().map(|deviation| match deviation {
-                    None => 1.0,
-                    Some(deviation) => (normal(&mut rng) * deviation) as f32,
-                }));
-            }
-        }
+        let value = |deviation: Option<f64>| match deviation {
+            None => 1.0,
+            Some(deviation) => (normal(&mut rng) * deviation) as f32,
+        };
+        let values = deviations(&specs, config).map(value).collect();
         Self { specs, values }
+    }
+
+    /// How large each value is at the start: the standard deviation of its initialisation, 1 for norms.
+    pub(super) fn scales(&self, config: &Config) -> Vec<f32> {
+        deviations(&self.specs, config).map(|deviation| deviation.unwrap_or(1.0) as f32).collect()
     }
 
     /// The model as a frozen one, for evaluation.
@@ -102,6 +98,14 @@ impl Leaves {
         }
         flat
     }
+}
+
+/// The deviation of every value, in order; `None` for norms.
+fn deviations<'a>(specs: &'a [ParameterSpec], config: &'a Config) -> impl Iterator<Item = Option<f64>> + 'a {
+    let row = move |spec: &'a ParameterSpec| {
+        spec.parts.iter().flat_map(move |(name, width)| std::iter::repeat_n(deviation(name, config), *width))
+    };
+    specs.iter().flat_map(move |spec| (0..spec.rows).flat_map(move |_| row(spec)))
 }
 
 /// `None` for norms.

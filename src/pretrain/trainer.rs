@@ -1,4 +1,8 @@
 //! The training loop: batches by step number, loss, gradient, AdamW, evaluation on held-out text.
+//!
+//! The learning rate is relative, as in T5's own Adafactor: each value moves by the rate times the scale of its
+//! initialisation. Those scales lie far apart (embeddings 1, queries (d_model · d_kv)^-½); with one rate for all, queries jump
+//! while embeddings stand still.
 
 use super::config::TrainingConfig;
 use super::corruption::{Corruption, Example, random_start};
@@ -56,6 +60,7 @@ pub struct Trainer {
     streams: Vec<Stream>,
     /// Parameters so far.
     pub parameters: Parameters,
+    scales: Vec<f32>,
     optimiser: AdamW,
     step: usize,
 }
@@ -89,9 +94,9 @@ impl Trainer {
         }
         let t5 = config.t5();
         let parameters = Parameters::init(&t5, config.training.seed);
-        let mut optimiser = AdamW::new(parameters.values.len());
-        optimiser.weight_decay = config.training.weight_decay;
-        Ok(Self { t5, corruption, device: device.clone(), streams, parameters, optimiser, step: 0, config })
+        let scales = parameters.scales(&t5);
+        let optimiser = AdamW::new(parameters.values.len());
+        Ok(Self { t5, corruption, device: device.clone(), streams, parameters, scales, optimiser, step: 0, config })
     }
 
     /// Steps taken.
@@ -197,7 +202,12 @@ impl Trainer {
         }
         let mut gradient = leaves.gradient(&mut loss.backward());
         let norm = clip_global_norm(&mut gradient, self.config.training.clip);
-        self.optimiser.step(&mut self.parameters.values, &gradient, rate as f32);
+        let mut change = vec![0.0; gradient.len()];
+        self.optimiser.step(&mut change, &gradient, rate as f32);
+        let decay = rate as f32 * self.config.training.weight_decay;
+        for ((value, change), scale) in self.parameters.values.iter_mut().zip(&change).zip(&self.scales) {
+            *value += scale * (change - decay * *value);
+        }
         self.step += 1;
         Ok((value, norm))
     }

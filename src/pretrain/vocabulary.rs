@@ -19,6 +19,9 @@ fn failed(error: impl std::fmt::Display) -> Error {
 
 /// Trains a vocabulary on passages; words seen less than 3 times and rare characters do not count.
 ///
+/// The trainer sums in parallel, so that scores may differ in their last bits from one run to the next; a run that resumes
+/// reads the vocabulary of the first.
+///
 /// # Errors
 /// If the text is too little for `config.size` pieces.
 pub fn train_vocabulary<'a>(
@@ -154,15 +157,15 @@ mod tests {
     }
 
     fn config() -> VocabularyConfig {
-        VocabularyConfig { size: 400, sentinels: 8, byte_fallback: true, characters: 1_000_000, coverage: 1.0 }
+        VocabularyConfig { size: 320, sentinels: 8, byte_fallback: true, characters: 1_000_000, coverage: 1.0 }
     }
 
     #[test]
     fn ids_are_laid_out_as_in_t5() {
         let tokenizer = train_vocabulary(&text(), &config()).unwrap();
-        assert_eq!(tokenizer.get_vocab_size(true), 400);
+        assert_eq!(tokenizer.get_vocab_size(true), 320);
         let cases =
-            [("<pad>", 0), ("</s>", 1), ("<unk>", 2), ("<0x00>", 3), ("<extra_id_0>", 399), ("<extra_id_7>", 392)];
+            [("<pad>", 0), ("</s>", 1), ("<unk>", 2), ("<0x00>", 3), ("<extra_id_0>", 319), ("<extra_id_7>", 312)];
         for (piece, id) in cases {
             assert_eq!(tokenizer.token_to_id(piece), Some(id), "{piece}");
         }
@@ -190,7 +193,7 @@ mod tests {
     fn sentinels_are_single_ids_within_text() {
         let tokenizer = train_vocabulary(&text(), &config()).unwrap();
         let ids = tokenizer.encode_fast("The <extra_id_0> finds", true).unwrap().get_ids().to_vec();
-        assert_eq!(ids.iter().filter(|id| **id == 399).count(), 1);
+        assert_eq!(ids.iter().filter(|id| **id == 319).count(), 1);
         let without = tokenizer.encode_fast("finds", true).unwrap().get_ids().to_vec();
         assert!(ids.ends_with(&without), "the word after a sentinel begins anew: {ids:?}");
     }

@@ -50,7 +50,7 @@ fn bucket(relative: i64, bidirectional: bool, buckets: usize, max_distance: usiz
 mod tests {
     use super::bucket;
 
-    /// Made with transformers 5.23 `T5Attention._relative_position_bucket(torch.tensor(distances), …, 32, 128)`.
+    /// Made with transformers 5.23.0: `T5Attention._relative_position_bucket(torch.tensor(distances), both, 32, 128)`.
     #[test]
     fn buckets_are_transformers() {
         let distances = [-300, -128, -127, -91, -64, -20, -16, -8, -7, -1, 0, 1, 7, 8, 15, 16, 20, 64, 127, 128, 300];

@@ -2,10 +2,12 @@
 
 mod api;
 mod backbone;
+mod cli;
 mod delta_parity;
 mod dependencies;
 mod openapi;
 mod parity;
+mod pretrain;
 mod reference;
 mod registry;
 mod search;

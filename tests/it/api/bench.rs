@@ -10,7 +10,6 @@ use http_body_util::BodyExt;
 use s3delta::{
     api::{AppState, Tokens, router},
     config::Config,
-    delta::{DeltaWeights, Metadata},
     jobs::{Control, Failure, Jobs, Progress, Runner},
     registry::{JobRecord, PageRequest, Registry, StructureFilter},
     serve::{BackboneInfo, Command, Engine, FinishReason, Result as Served, Tokenize},
@@ -102,17 +101,36 @@ pub(crate) fn structure() -> Structure {
         DeltaModule::new("encoder.block.0.layer.0.SelfAttention.q", Kind::Lora { rank: 1, alpha: 16.0 }),
         DeltaModule::new("decoder.final_layer_norm", Kind::Bitfit),
     ];
-    let provenance =
-        Provenance { source_task: Some("sst2".into()), space: Some("mix".into()), ..Provenance::new(Origin::Search) };
+    let provenance = Provenance {
+        created: jiff::Timestamp::UNIX_EPOCH,
+        source_task: Some("sst2".into()),
+        space: Some("mix".into()),
+        ..Provenance::new(Origin::Search)
+    };
     Structure::new(&shape(), modules, provenance).unwrap()
 }
 
-/// Delta weights for it, trained on this backbone.
+/// Delta weights for it, trained on this backbone: the same bytes for the same values.
 pub(crate) fn weights(value: f32, backbone: &str) -> Vec<u8> {
     let structure = structure();
-    let metadata = Metadata { structure: structure.id.clone(), backbone: backbone.into(), task: None, score: None };
-    let values = vec![value; structure.parameters()];
-    DeltaWeights { values, metadata }.to_bytes(&Positions::new(&shape()), &structure).unwrap()
+    let positions = Positions::new(&structure.shape);
+    let mut tensors = Vec::new();
+    for module in &structure.modules {
+        let site = positions.site(positions.id(&module.position).unwrap());
+        let of = format!("{}.{}", module.position, module.kind.name().as_str());
+        tensors.extend(module.kind.tensors(site).into_iter().map(|tensor| (format!("{of}.{}", tensor.name), tensor)));
+    }
+    let metadata = json!({"structure_digest": structure.id, "backbone_digest": backbone});
+    let mut header = serde_json::Map::from_iter([("__metadata__".to_string(), metadata)]);
+    let mut data = Vec::new();
+    for (name, tensor) in tensors {
+        let start = data.len();
+        (0..tensor.len()).for_each(|_| data.extend(value.to_le_bytes()));
+        let offsets = [start, data.len()];
+        header.insert(name, json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": offsets}));
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()
 }
 
 /// A sentiment task.

@@ -63,8 +63,9 @@ async fn what_there_is_not() {
     check(&bench, ask, 404, "adapter_not_found", "no adapter `none`").await;
     let search = post("/v1/searches", json!({"task": "none", "budget": "5%"}));
     assert_eq!(check(&bench, search, 404, "task_not_found", "no task `none`").await, "task");
-    let wrong = Request::delete("/v1/models").body(Body::empty()).unwrap();
-    check(&bench, wrong, 405, "method_not_allowed", "use GET").await;
+    let wrong = || Request::delete("/v1/models").body(Body::empty()).unwrap();
+    check(&bench, wrong(), 405, "method_not_allowed", "`allow`").await;
+    assert_eq!(bench.call(wrong()).await.header("allow"), "GET,HEAD");
 }
 
 #[tokio::test]
@@ -335,5 +336,5 @@ async fn foreign_hosts_and_origins() {
     check(&bench, sandboxed, 403, "origin_refused", "null").await;
     bench.call(with("GET", "localhost:8080", "http://evil.example")).await.expect(200);
     let own = with("POST", "localhost:8080", "http://localhost:8080");
-    check(&bench, own, 405, "method_not_allowed", "use GET").await;
+    check(&bench, own, 405, "method_not_allowed", "`allow`").await;
 }

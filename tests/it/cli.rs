@@ -1,0 +1,196 @@
+//! The command line as scripts use it: documents on standard output, exit codes, and work beside a server.
+
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+fn command(home: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_s3delta"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("S3DELTA_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).arg("--home").arg(home);
+    command
+}
+
+fn run(home: &Path, arguments: &[&str]) -> Output {
+    command(home, arguments).output().unwrap()
+}
+
+/// The one JSON document that a command prints.
+#[track_caller]
+fn json_of(home: &Path, arguments: &[&str]) -> Value {
+    let output = run(home, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A command that fails with this exit code and these words on standard error.
+#[track_caller]
+fn fails(home: &Path, arguments: &[&str], code: i32, words: &str) {
+    let output = run(home, arguments);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+    assert!(text.contains(words), "{arguments:?}: {text}");
+    assert!(output.stdout.is_empty(), "a failure prints nothing on standard output");
+}
+
+fn fixture(name: &str) -> String {
+    format!("{}/tests/reference/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn space_counts_t5_large_from_its_configuration_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let config = json!({
+        "model_type": "t5", "d_model": 1024, "d_kv": 64, "num_heads": 16, "num_layers": 24, "d_ff": 4096,
+        "vocab_size": 32100, "feed_forward_proj": "relu",
+    });
+    std::fs::write(home.path().join("config.json"), config.to_string()).unwrap();
+    let backbone = home.path().to_str().unwrap();
+    let mix = json_of(home.path(), &["space", "--backbone", backbone, "--space", "mix", "--json"]);
+    assert_eq!((&mix["modules"], &mix["parameters"]), (&json!(916), &json!(1_881_088)));
+    assert_eq!(mix["by_kind"]["lora"], json!({"modules": 288, "parameters": 884_736}));
+    let lora = json_of(home.path(), &["space", "--backbone", backbone, "--space", "lora", "--json"]);
+    assert_eq!((&lora["modules"], &lora["parameters"]), (&json!(288), &json!(884_736)));
+    fails(home.path(), &["space", "--backbone", backbone, "--space", "mixed"], 1, "unknown space `mixed`");
+}
+
+#[test]
+fn usage_and_failures_have_their_exit_codes() {
+    let home = tempfile::tempdir().unwrap();
+    fails(home.path(), &["search", "--task", "builtin-topic"], 2, "--budget");
+    fails(home.path(), &["search", "--task", "builtin-topic", "--budget", "many"], 2, "is not 102458");
+    fails(home.path(), &["search", "--task", "builtin-topic", "--budget", "3"], 1, "smallest module");
+    fails(home.path(), &["retrain", "--task", "nix", "--structure", "bitfit"], 1, "nix");
+    fails(home.path(), &["generate", "--backbone", "/nowhere", "--text", "x"], 1, "/nowhere/config.json");
+    fails(home.path(), &["adapters", "show", "nix"], 1, "nix");
+    if cfg!(not(feature = "cuda")) {
+        fails(home.path(), &["serve", "--device", "cuda:0"], 1, "--features cuda");
+    }
+    fails(home.path(), &["serve", "--host", "0.0.0.0", "--port", "0"], 1, "--insecure");
+}
+
+#[test]
+fn generate_gives_transformers_ids() {
+    let home = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(fixture("tiny-v1.0/expected.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let rows = |name: &str| {
+        let view = tensors.tensor(name).unwrap();
+        let width = view.shape()[1];
+        let ids: Vec<i64> =
+            view.data().chunks(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect();
+        ids.chunks(width).map(<[i64]>::to_vec).collect::<Vec<_>>()
+    };
+    let (mask, ids) = (rows("attention_mask"), rows("input_ids"));
+    let sources: Vec<Vec<i64>> = ids
+        .iter()
+        .zip(&mask)
+        .map(|(ids, mask)| ids.iter().zip(mask).filter(|(_, seen)| **seen == 1).map(|(id, _)| *id).collect())
+        .collect();
+    let file = home.path().join("ids.json");
+    std::fs::write(&file, json!(sources).to_string()).unwrap();
+    let backbone = fixture("tiny-v1.0");
+    let arguments = ["generate", "--backbone", &backbone, "--ids-file", file.to_str().unwrap()];
+    let made = json_of(home.path(), &[&arguments[..], &["--max-new-tokens", "24", "--json"]].concat());
+    for (made, wanted) in made["ids"].as_array().unwrap().iter().zip(rows("greedy_ids")) {
+        let mut made: Vec<i64> = made.as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect();
+        made.resize(wanted.len(), 0);
+        assert_eq!(made, wanted);
+    }
+    assert_eq!(made["scores"].as_array().unwrap().len(), sources.len());
+}
+
+/// A server process; killed when dropped.
+struct Server(Child, String);
+
+impl Server {
+    fn start(home: &Path) -> Self {
+        let mut child =
+            command(home, &["serve", "--port", "0"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let address = lines
+            .by_ref()
+            .find_map(|line| line.split_once(" on http://").map(|(_, rest)| rest.trim_end_matches('/').to_string()))
+            .expect("the server says where it listens");
+        std::thread::spawn(move || lines.for_each(drop)); // keep the pipe from filling
+        Self(child, address)
+    }
+
+    fn get(&self, path: &str) -> Value {
+        ureq::get(format!("http://{}{path}", self.1)).call().unwrap().body_mut().read_json().unwrap()
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Value {
+        ureq::post(format!("http://{}{path}", self.1)).send_json(body).unwrap().body_mut().read_json().unwrap()
+    }
+
+    /// Reads a job's events until `enough` says so of one of them.
+    fn watch(&self, id: &str, mut enough: impl FnMut(&str, &Value) -> bool) {
+        let url = format!("http://{}/v1/jobs/{id}/events", self.1);
+        let response = ureq::get(url).call().unwrap();
+        let mut name = String::new();
+        for line in BufReader::new(response.into_body().into_reader()).lines() {
+            let line = line.unwrap();
+            if let Some(event) = line.strip_prefix("event:") {
+                name = event.trim().into();
+            } else if let Some(data) = line.strip_prefix("data:") {
+                let data = serde_json::from_str(data.trim()).unwrap();
+                if enough(&name, &data) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_killed_search_goes_on_and_ends_as_if_nothing_had_happened() {
+    let home = tempfile::tempdir().unwrap();
+    let small = ["--train-rows", "64", "--steps", "60", "--batch-size", "4", "--evaluations", "2"];
+    let here = json_of(
+        home.path(),
+        &[&["search", "--task", "builtin-topic", "--budget", "5.447%", "--no-retrain", "--json"][..], &small].concat(),
+    );
+    let structure = here["result"]["structure"].clone();
+    let request = json!({
+        "task": "builtin-topic", "budget": "5.447%", "train_rows": 64, "steps": 60, "batch_size": 4,
+        "evaluations": 2, "adapter": "topic",
+    });
+    let mut server = Server::start(home.path());
+    let id = server.post("/v1/searches", &request)["id"].as_str().unwrap().to_string();
+    server.watch(&id, |event, data| event == "progress" && data["step"].as_u64() >= Some(5));
+    server.0.kill().unwrap(); // SIGKILL
+    server.0.wait().unwrap();
+    let server = Server::start(home.path());
+    server.watch(&id, |event, data| event == "state" && data["state"] == "succeeded");
+    let job = server.get(&format!("/v1/jobs/{id}"));
+    assert_eq!(job["state"], "succeeded", "{job}");
+    assert_eq!(job["result"]["structure"], structure, "the same seed gives the same structure");
+    // the command line works beside the server
+    let adapters = json_of(home.path(), &["adapters", "list", "--json"]);
+    assert_eq!(adapters[0]["name"], "topic");
+    let prediction = server.post(
+        "/v1/predictions",
+        &json!({"adapter": "topic", "inputs": [{"sentence": "the doctor treated the patient"}]}),
+    );
+    assert_eq!(prediction["data"][0]["adapter_generation"], job["result"]["generation"]);
+    // an adapter leaves and comes back as the same generation
+    let folder = home.path().join("exported");
+    let folder = folder.to_str().unwrap();
+    assert!(run(home.path(), &["adapters", "export", "topic", folder]).status.success());
+    let copy = json_of(home.path(), &["adapters", "import", folder, "--name", "copy"]);
+    let digest = |adapter: &Value| adapter["generations"][0]["weights"].clone();
+    assert_eq!(digest(&copy), digest(&adapters[0]));
+    let text = run(home.path(), &["generate", "--adapter", folder, "--text", "a text", "--max-new-tokens", "3"]);
+    assert!(text.status.success(), "{}", String::from_utf8_lossy(&text.stderr));
+}
