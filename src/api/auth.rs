@@ -141,8 +141,8 @@ impl Tokens {
             .map(|(_, token)| blake3::hash(token.trim().as_bytes()))
             .ok_or_else(|| refused("token_missing", "this server wants a token: send `Authorization: Bearer …`"))?;
         // blake3::Hash compares in constant time; every token is compared, whichever matches
-        let matches = |token: &&Token| blake3::Hash::from_hex(&token.hash).is_ok_and(|hash| hash == given);
-        let found = self.tokens.iter().filter(matches).last();
+        let matches = |token: &Token| blake3::Hash::from_hex(&token.hash).is_ok_and(|hash| hash == given);
+        let found = self.tokens.iter().fold(None, |found, token| if matches(token) { Some(token) } else { found });
         let found = found.ok_or_else(|| refused("token_invalid", "the token is not known to this server"))?;
         Ok(Some(&found.scopes))
     }

@@ -128,7 +128,7 @@ pub struct Completion {
     pub created: i64,
     /// The model as requested.
     pub model: String,
-    /// The generation that answered, as `name@digest`; null for the bare backbone.
+    /// Digest of the generation that answered; null for the bare backbone.
     pub adapter_generation: Option<String>,
     /// One for each prompt.
     pub choices: Vec<Choice>,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub(crate) struct Served {
     /// The adapter as the engine takes it; none for the bare backbone.
     pub(crate) adapter: Option<Arc<serve::Adapter>>,
-    /// `name@digest` of the generation.
+    /// Digest of the generation.
     pub(crate) generation: Option<String>,
     /// The task that the generation was trained on.
     pub(crate) task: Option<TaskRef>,
@@ -34,7 +34,7 @@ impl AppState {
         found.generation.check_backbone(&found.name, &backbone.digest)?;
         let digest = found.generation.digest.to_string();
         Ok(Served {
-            generation: Some(format!("{}@{digest}", found.name)),
+            generation: Some(digest.clone()),
             task: found.generation.task,
             adapter: Some(Arc::new(serve::Adapter {
                 generation: digest,

@@ -36,13 +36,15 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_string();
     let span = tracing::info_span!("request", id, %method, path);
     let response = next.run(request).instrument(span.clone()).await;
+    let code = response.extensions().get::<ApiError>().map_or("", ApiError::code).to_string();
     let mut response = with_error_body(response, &path, &id);
     let status = response.status();
     let seconds = started.elapsed().as_secs_f64();
     let outcome = outcome(status);
     metrics::counter!("s3delta_requests_total", "route" => route.clone(), "outcome" => outcome).increment(1);
     metrics::histogram!("s3delta_request_duration_seconds", "route" => route).record(seconds);
-    span.in_scope(|| tracing::info!(status = status.as_u16(), seconds, "{method} {path} {} {id}", status.as_u16()));
+    let number = status.as_u16();
+    span.in_scope(|| tracing::info!(status = number, code, seconds, "{method} {path} {number} {code}"));
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -52,7 +54,6 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
 /// Gives errors their body; those of the frameworks (a wrong method, a refused body) become ours under `/v1`.
 fn with_error_body(mut response: Response, path: &str, id: &str) -> Response {
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        tracing::info!(code = error.code(), "{path} {} {id}", error.code());
         return error.respond(id);
     }
     let status = response.status();

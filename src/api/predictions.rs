@@ -45,7 +45,7 @@ pub struct PredictionResponse {
 pub struct AdapterPredictions {
     /// The adapter as requested.
     pub adapter: String,
-    /// The generation that answered, as `name@digest`; null for the bare backbone.
+    /// Digest of the generation that answered; null for the bare backbone.
     pub adapter_generation: Option<String>,
     /// The task.
     pub task: String,

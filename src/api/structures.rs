@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     registry::{self, StructureFilter},
-    structure::{KindName, Origin, Shape, Structure, Total},
+    structure::{KindName, Origin, Provenance, Shape, Structure, Total},
 };
 use axum::{
     extract::State,
@@ -39,17 +39,17 @@ pub struct StructureSummary {
     /// Parameters that its latest search allowed.
     pub budget: Option<usize>,
     /// When it was first stored, in UTC.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub created: Option<jiff::Timestamp>,
+    #[schema(value_type = String, format = DateTime)]
+    pub created: jiff::Timestamp,
     /// What made it first.
-    pub origin: Option<Origin>,
+    pub origin: Origin,
 }
 
 impl From<Structure> for StructureSummary {
     fn from(structure: Structure) -> Self {
         let parameters = structure.parameters();
         let provenance = &structure.provenance;
-        let distinct = |of: fn(&crate::structure::Provenance) -> Option<&String>| {
+        let distinct = |of: fn(&Provenance) -> Option<&String>| {
             let mut found: Vec<String> = provenance.iter().filter_map(of).cloned().collect();
             found.sort();
             found.dedup();
@@ -62,8 +62,8 @@ impl From<Structure> for StructureSummary {
             source_tasks: distinct(|p| p.source_task.as_ref()),
             spaces: distinct(|p| p.space.as_ref()),
             budget: provenance.iter().rev().find_map(|p| p.budget),
-            created: provenance.first().map(|p| p.created),
-            origin: provenance.first().map(|p| p.origin),
+            created: provenance.first().map_or(jiff::Timestamp::UNIX_EPOCH, |p| p.created),
+            origin: provenance.first().map_or(Origin::Upload, |p| p.origin),
             id: structure.id,
             shape: structure.shape,
         }
@@ -138,7 +138,7 @@ pub(crate) async fn create_structure(
             if !query.allow_shape_mismatch {
                 structure.check_fits(&state.engine.backbone().shape)?;
             }
-            Ok::<_, ApiError>(state.registry.put_structure(&structure)?)
+            Ok::<_, ApiError>(state.registry.put_structure(&with_provenance(state, structure)?)?)
         })
         .await?;
     let location = format!("/v1/structures/{}", structure.id);
@@ -170,4 +170,16 @@ pub(crate) async fn delete_structure(
 ) -> Result<StatusCode> {
     state.blocking(move |state| -> registry::Result<()> { state.registry.delete_structure(&id) }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A new structure that does not say where it came from is an upload.
+pub(crate) fn with_provenance(state: &AppState, mut structure: Structure) -> registry::Result<Structure> {
+    if structure.provenance.is_empty() {
+        match state.registry.structure(&structure.id) {
+            Err(registry::Error::NotFound { .. }) => structure.provenance.push(Provenance::new(Origin::Upload)),
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
+    }
+    Ok(structure)
 }

@@ -1,6 +1,6 @@
 //! Uploads of adapters: received part by part, checked strictly, and stored whole or not at all.
 
-use super::{ApiError, AppState, Result};
+use super::{ApiError, AppState, Result, structures::with_provenance};
 use crate::{
     registry::{Adapter, Blob, DEFAULT_ALIAS, NewGeneration, TaskRef, check_name, validate_weights},
     structure::Structure,
@@ -99,7 +99,7 @@ pub(crate) fn store(state: &AppState, parts: Parts) -> Result<Adapter> {
         );
         return Err(ApiError::conflict("backbone_mismatch", message).at("weights"));
     }
-    let (structure, new) = registry.put_structure(&structure)?;
+    let (structure, new) = registry.put_structure(&with_provenance(state, structure)?)?;
     let generation = NewGeneration {
         structure: structure.id.clone(),
         weights: parts.weights,

@@ -3,7 +3,7 @@
 use super::adapters::{Loaded, Loader, Read, Resident};
 use super::compute::Compute;
 use super::decoding::{Decoding, Row, State, count};
-use super::scoring::{Target, score};
+use super::scoring::{self, Target, score};
 use super::view::View;
 use super::{BackboneInfo, Command, Engine, Error, Result, Settings, Tokenize};
 use crate::delta::Single;
@@ -225,25 +225,32 @@ impl EngineThread {
     }
 
     /// The waiting requests that the next encoder pass takes, oldest first. One whose adapter is still being read is
-    /// passed over and keeps its place.
+    /// passed over and keeps its place; so is a generation while all rows are taken. Where the pass has no room for the
+    /// next one, none behind it goes first.
     fn admit(&mut self) -> Vec<(Command, Option<Arc<Single>>)> {
         let Settings { max_batch_rows, max_batch_tokens, .. } = self.settings;
         let mut free = max_batch_rows - self.decoding.len();
-        let mut width = 0;
+        let (mut width, mut positions, mut full) = (0, 0, false);
         let (mut admitted, mut left) = (Vec::new(), VecDeque::new());
-        let mut full = false;
         for waiting in std::mem::take(&mut self.waiting) {
-            let wider = width.max(waiting.command.ids().len());
-            let generates = matches!(waiting.command, Command::Generate(_));
-            let rows = admitted.len() + 1;
-            full |= rows > 1 && (rows > max_batch_rows || rows * wider > max_batch_tokens);
-            match waiting {
-                Waiting { command, adapter: Slot::Ready(adapter) } if !full && (free > 0 || !generates) => {
-                    width = wider;
-                    free -= usize::from(generates);
+            let Waiting { command, adapter } = waiting;
+            let row = usize::from(matches!(command, Command::Generate(_)));
+            match adapter {
+                Slot::Ready(adapter) if !full && row <= free => {
+                    let rows = admitted.len() + 1;
+                    let wider = width.max(command.ids().len());
+                    // the decoder's part is limited as well, so that rows under way are not held up for long
+                    let scored = positions + command.positions();
+                    full = rows > 1
+                        && (rows > max_batch_rows || rows * wider > max_batch_tokens || scored > scoring::POSITIONS);
+                    if full {
+                        left.push_back(Waiting { command, adapter: Slot::Ready(adapter) });
+                        continue;
+                    }
+                    (width, positions, free) = (wider, scored, free - row);
                     admitted.push((command, adapter));
                 }
-                waiting => left.push_back(waiting),
+                adapter => left.push_back(Waiting { command, adapter }),
             }
         }
         self.waiting = left;

@@ -32,6 +32,17 @@ impl Command {
         })
     }
 
+    /// Decoder positions that its scoring takes, padding between its own targets included.
+    pub(super) fn positions(&self) -> usize {
+        match self {
+            Command::Generate(_) => 0,
+            Command::Score(score) => {
+                let targets = &score.request.targets;
+                targets.len() * targets.iter().map(Vec::len).max().unwrap_or(0)
+            }
+        }
+    }
+
     /// Whether the client left.
     pub(super) fn is_abandoned(&self) -> bool {
         match self {

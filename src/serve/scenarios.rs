@@ -177,7 +177,7 @@ fn what_cannot_be_served_fails_alone() {
         (generate(Some(&cut), &ids, 3), "adapter generation cut: the delta weights do not fit"),
         (generate(Some(&foreign), &ids, 3), "d_ff=99"),
         (generate(None, &[], 3), "the input has no token"),
-        (generate(None, &[2, 40, 1], 3), "id 40, which is not below the vocabulary's 40"),
+        (generate(None, &[2, 96, 1], 3), "id 96, which is not below the vocabulary's 96"),
         (generate(None, &vec![2; 513], 3), "513 tokens, the limit is 512"),
         (generate(None, &ids, 0), "max_new_tokens 0 must lie between 1 and 256"),
         (generate(None, &ids, usize::MAX), "must lie between 1 and 256"),
@@ -189,7 +189,7 @@ fn what_cannot_be_served_fails_alone() {
     let scores = [
         (score(&[]), "0 targets"),
         (score(&[vec![3], vec![]]), "target 1 has no token"),
-        (score(&[vec![41]]), "target 0 holds id 41"),
+        (score(&[vec![96]]), "target 0 holds id 96"),
     ];
     thread.serve_all();
     for (mut receiver, wanted) in refused {
@@ -300,7 +300,7 @@ fn a_panic_fails_its_batch_and_the_engine_goes_on() {
         let wide = Positions::new(&wide);
         let modules = [DeltaModule::new(position, Kind::Bitfit)];
         let layout = Layout::new(&wide, &modules).unwrap();
-        let broken = Single::new(&layout, &[1.0; 20], wide.len(), &Device::flex());
+        let broken = Single::new(&layout, &[1.0; 40], wide.len(), &Device::flex());
         thread.plant(position, Arc::new(broken));
         let structure = zoo.rows[0].adapter.as_ref().unwrap().structure.clone();
         let broken = Arc::new(Adapter { generation: position.into(), structure, weights: "none".into() });
@@ -353,4 +353,32 @@ fn the_thread_answers_what_is_queued_and_ends() {
             assert!(matches!(events(receiver).last(), Some(Event::Finished { .. })));
         }
     }
+}
+
+#[test]
+fn who_does_not_fit_goes_next_and_who_waits_for_an_adapter_is_passed() {
+    let zoo = Zoo::new();
+    let settings = Settings { max_batch_tokens: 20, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    // sources by length and whether their adapter is still to be read; which are answered after each turn
+    let mut check = |lengths: &[(usize, bool)], wanted: &[&[usize]]| {
+        let ask = |(len, adapter): &(usize, bool)| {
+            let adapter = adapter.then(|| zoo.rows[0].adapter.as_ref()).flatten();
+            engine.score(scoring(adapter, &source(*len, 1), &[vec![3, 1]])).unwrap()
+        };
+        let mut replies: Vec<_> = lengths.iter().map(ask).map(Some).collect();
+        for (turn, wanted) in wanted.iter().enumerate() {
+            thread.turn();
+            let answered = |reply: &mut Option<_>| {
+                reply.take_if(|reply: &mut tokio::sync::oneshot::Receiver<_>| reply.try_recv().is_ok()).is_some()
+            };
+            let found: Vec<_> = (0..replies.len()).filter(|at| answered(&mut replies[*at])).collect();
+            assert_eq!(&found, wanted, "{lengths:?}, turn {turn}");
+        }
+        thread.serve_all();
+    };
+    check(&[(4, false), (12, false), (4, false)], &[&[0], &[1], &[2]]);
+    check(&[(5, false), (5, false), (5, false), (5, false), (5, false)], &[&[0, 1, 2, 3], &[4]]);
+    check(&[(30, false), (2, false)], &[&[0], &[1]]);
+    check(&[(4, false), (12, true), (4, false)], &[&[0, 2]]);
 }

@@ -9,7 +9,7 @@ use burn::tensor::{Int, Tensor, TensorData, activation::log_softmax};
 use std::sync::Arc;
 
 /// Decoder positions of one pass, padding included, for whose logits over the whole vocabulary there must be room.
-const POSITIONS: usize = 512;
+pub(super) const POSITIONS: usize = 512;
 
 /// A target of one of the encoded rows.
 #[derive(Debug, Clone, Copy)]

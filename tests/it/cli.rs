@@ -80,8 +80,7 @@ fn generate_gives_transformers_ids() {
     let rows = |name: &str| {
         let view = tensors.tensor(name).unwrap();
         let width = view.shape()[1];
-        let ids: Vec<i64> =
-            view.data().chunks(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect();
+        let ids: Vec<i64> = view.data().chunks(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect();
         ids.chunks(width).map(<[i64]>::to_vec).collect::<Vec<_>>()
     };
     let (mask, ids) = (rows("attention_mask"), rows("input_ids"));

@@ -11,6 +11,7 @@ mod pretrain;
 mod reference;
 mod registry;
 mod search;
+mod serve;
 mod task;
 mod tokenizer;
 

@@ -1,6 +1,57 @@
 // Generated from openapi/openapi.json by `npm run generate:api`; do not edit.
 
 export interface paths {
+    "/healthz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Says that the process lives. */
+        get: operations["healthz"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Gives metrics in the text format of Prometheus. */
+        get: operations["get_metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/readyz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Says whether requests can be served: the backbone is loaded and the store writable. */
+        get: operations["readyz"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/adapters": {
         parameters: {
             query?: never;
@@ -8,40 +59,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: {
-                    cursor?: string;
-                    limit?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description AdapterPage */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["AdapterPage"];
-                    };
-                };
-                /** @description ErrorBody */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ErrorBody"];
-                    };
-                };
-            };
-        };
+        /** Lists adapters by name. */
+        get: operations["list_adapters"];
         put?: never;
-        post?: never;
+        /** Stores a generation of an adapter: structure and delta weights, strictly checked. */
+        post: operations["create_adapter"];
         delete?: never;
         options?: never;
         head?: never;
@@ -55,37 +77,61 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Adapter */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Adapter"];
-                    };
-                };
-                /** @description ErrorBody */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ErrorBody"];
-                    };
-                };
-            };
+        /** Gives an adapter with its generations and aliases. */
+        get: operations["get_adapter"];
+        put?: never;
+        post?: never;
+        /** Deletes an adapter with its generations and aliases; structures stay. */
+        delete: operations["delete_adapter"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/adapters/{name}/aliases/{alias}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
+        get?: never;
+        /** Moves an alias to a generation, or makes it. */
+        put: operations["put_alias"];
+        post?: never;
+        /** Deletes an alias; the generation stays. */
+        delete: operations["delete_alias"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/adapters/{name}/generations/{digest}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Deletes a generation that no alias stands for. */
+        delete: operations["delete_generation"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/adapters/{name}/generations/{digest}/weights": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Downloads a generation's delta weights. */
+        get: operations["get_weights"];
         put?: never;
         post?: never;
         delete?: never;
@@ -101,35 +147,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Backbone */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Backbone"];
-                    };
-                };
-                /** @description ErrorBody */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ErrorBody"];
-                    };
-                };
-            };
-        };
+        /** Says what is served. */
+        get: operations["get_backbone"];
         put?: never;
         post?: never;
         delete?: never;
@@ -147,39 +166,25 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["CompletionRequest"];
-                };
-            };
-            responses: {
-                /** @description Completion */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Completion"];
-                    };
-                };
-                /** @description ErrorBody */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ErrorBody"];
-                    };
-                };
-            };
+        /** Continues prompts. */
+        post: operations["create_completion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/evaluations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
+        get?: never;
+        put?: never;
+        /** Scores an adapter or the bare backbone on a task. */
+        post: operations["create_evaluation"];
         delete?: never;
         options?: never;
         head?: never;
@@ -193,40 +198,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: {
-                    cursor?: string;
-                    kind?: string;
-                    limit?: string;
-                    state?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description JobPage */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["JobPage"];
-                    };
-                };
-                /** @description ErrorBody */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ErrorBody"];
-                    };
-                };
-            };
-        };
+        /** Lists jobs, newest first. */
+        get: operations["list_jobs"];
         put?: never;
         post?: never;
         delete?: never;
@@ -242,40 +215,12 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Job */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Job"];
-                    };
-                };
-                /** @description ErrorBody */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ErrorBody"];
-                    };
-                };
-            };
-        };
+        /** Gives a job. */
+        get: operations["get_job"];
         put?: never;
         post?: never;
-        delete?: never;
+        /** Deletes a job that has ended. */
+        delete: operations["delete_job"];
         options?: never;
         head?: never;
         patch?: never;
@@ -290,37 +235,28 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Job */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Job"];
-                    };
-                };
-                /** @description ErrorBody */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ErrorBody"];
-                    };
-                };
-            };
+        /** Ends a job: at once if it waits, at its next step if it runs. */
+        post: operations["cancel_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/jobs/{id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
+        /**
+         * Watches a job: `state` events carry a Job (the first says how it stands, the last how it ended), `progress` events a
+         *     Progress.
+         */
+        get: operations["job_events"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -336,37 +272,25 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Job */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Job"];
-                    };
-                };
-                /** @description ErrorBody */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ErrorBody"];
-                    };
-                };
-            };
+        /** Puts a failed or cancelled job back into the queue; it goes on from its checkpoint. */
+        post: operations["resume_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
+        /** Lists the backbone and the adapters that fit it. */
+        get: operations["list_models"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -382,39 +306,25 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["PredictionRequest"];
-                };
-            };
-            responses: {
-                /** @description PredictionResponse */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["PredictionResponse"];
-                    };
-                };
-                /** @description ErrorBody */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ErrorBody"];
-                    };
-                };
-            };
+        /** Predicts labels. */
+        post: operations["create_prediction"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/retrains": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
+        get?: never;
+        put?: never;
+        /** Trains a given structure on a task. */
+        post: operations["create_retrain"];
         delete?: never;
         options?: never;
         head?: never;
@@ -430,39 +340,8 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["SearchRequest"];
-                };
-            };
-            responses: {
-                /** @description Job */
-                202: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Job"];
-                    };
-                };
-                /** @description ErrorBody */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ErrorBody"];
-                    };
-                };
-            };
-        };
+        /** Searches a structure on a task. */
+        post: operations["create_search"];
         delete?: never;
         options?: never;
         head?: never;
@@ -476,74 +355,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: {
-                    cursor?: string;
-                    limit?: string;
-                    source_task?: string;
-                    space?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description StructureSummaryPage */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["StructureSummaryPage"];
-                    };
-                };
-                /** @description ErrorBody */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ErrorBody"];
-                    };
-                };
-            };
-        };
+        /** Lists structures, newest first. */
+        get: operations["list_structures"];
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["Structure"];
-                };
-            };
-            responses: {
-                /** @description Structure */
-                201: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Structure"];
-                    };
-                };
-                /** @description ErrorBody */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ErrorBody"];
-                    };
-                };
-            };
-        };
+        /** Stores a structure: 201 if it is new, 200 if it was known. */
+        post: operations["create_structure"];
         delete?: never;
         options?: never;
         head?: never;
@@ -557,40 +373,12 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Structure */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Structure"];
-                    };
-                };
-                /** @description ErrorBody */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ErrorBody"];
-                    };
-                };
-            };
-        };
+        /** Gives a structure with its provenance. */
+        get: operations["get_structure"];
         put?: never;
         post?: never;
-        delete?: never;
+        /** Deletes a structure that no adapter uses. */
+        delete: operations["delete_structure"];
         options?: never;
         head?: never;
         patch?: never;
@@ -603,38 +391,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: {
-                    cursor?: string;
-                    limit?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description TaskPage */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["TaskPage"];
-                    };
-                };
-                /** @description ErrorBody */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ErrorBody"];
-                    };
-                };
-            };
-        };
+        /** Lists tasks by name. */
+        get: operations["list_tasks"];
         put?: never;
         post?: never;
         delete?: never;
@@ -650,40 +408,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Task */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Task"];
-                    };
-                };
-                /** @description ErrorBody */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ErrorBody"];
-                    };
-                };
-            };
-        };
-        put?: never;
+        /** Gives a task without its rows. */
+        get: operations["get_task"];
+        /** Stores a task, in place of the one of that name. */
+        put: operations["put_task"];
         post?: never;
-        delete?: never;
+        /** Deletes a task that is not built in. */
+        delete: operations["delete_task"];
         options?: never;
         head?: never;
         patch?: never;
@@ -696,40 +427,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: {
-                    cursor?: string;
-                    limit?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description TransferPage */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["TransferPage"];
-                    };
-                };
-                /** @description ErrorBody */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ErrorBody"];
-                    };
-                };
-            };
-        };
+        /** Lists transfers with their scores. */
+        get: operations["list_transfers"];
         put?: never;
-        post?: never;
+        /** Trains a source task's structure on a target task. */
+        post: operations["create_transfer"];
         delete?: never;
         options?: never;
         head?: never;
@@ -740,329 +442,1231 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description A servable thing: a name with its generations and aliases. */
         Adapter: {
+            /** @description The generation that each alias stands for. */
             aliases: {
-                [key: string]: string;
+                [key: string]: components["schemas"]["Digest"];
             };
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When its first generation was stored, in UTC.
+             */
             created: string;
+            /** @description Its generations, oldest first. */
             generations: components["schemas"]["Generation"][];
+            /** @description Its name. */
             name: string;
         };
-        AdapterPage: {
-            data: components["schemas"]["Adapter"][];
-            next_cursor?: string | null;
-        };
+        /** @description One adapter's predictions. */
         AdapterPredictions: {
+            /** @description The adapter as requested. */
             adapter: string;
-            adapter_generation: string;
+            /** @description Digest of the generation that answered; null for the bare backbone. */
+            adapter_generation?: string | null;
+            /** @description One for each input. */
             predictions: components["schemas"]["Prediction"][];
-            task?: string | null;
+            /** @description The task. */
+            task: string;
         };
-        Backbone: {
-            device: string;
-            digest: string;
+        /** @description The parts of an upload, in any order. */
+        AdapterUpload: {
+            /** @description Aliases to move to the new generation, with commas between; `latest` if absent. */
+            aliases?: string | null;
+            /** @description `true` to serve them though they were trained on another backbone of the same shape. */
+            allow_backbone_mismatch?: string | null;
+            /** @description Name of the adapter. */
             name: string;
-            /** Format: int64 */
+            /** @description A structure document (JSON), or the id of a stored one. */
+            structure: string;
+            /** @description Task that they were trained on. */
+            task?: string | null;
+            /**
+             * Format: binary
+             * @description Delta weights: a safetensors file with `backbone_digest` in its metadata.
+             */
+            weights: string;
+        };
+        /** @description Where an alias is to point. */
+        AliasTarget: {
+            /** @description Digest of one of the adapter's generations. */
+            generation: components["schemas"]["Digest"];
+        };
+        /** @description What is known of the served backbone without touching its tensors. */
+        Backbone: {
+            /** @description Device that computes, such as `cpu` or `cuda:0`. */
+            device: string;
+            /** @description Digest of its weights, to which delta weights bind. */
+            digest: string;
+            /** @description Name that requests may give as `model`. */
+            name: string;
+            /** @description Parameters, tied weights once. */
             parameters: number;
+            /** @description Its sizes. */
             shape: components["schemas"]["Shape"];
         };
+        /**
+         * @description Parameters, a ratio of the backbone, or a share of the search space
+         * @example 102458
+         * @example 1.389e-4
+         * @example 5.447%
+         */
+        Budget: string;
+        /** @description The text for one prompt, or a part of it. */
         Choice: {
-            finish_reason?: string | null;
-            /** Format: int64 */
+            finish_reason?: components["schemas"]["FinishReason"] | null;
+            /** @description Which prompt. */
             index: number;
+            /** @default null */
+            logprobs: unknown;
+            /** @description The text. */
             text: string;
         };
+        /** @description A column by name, or by place counted from 0. */
+        Column: number | string;
+        /** @description The text made. */
         Completion: {
+            /** @description Digest of the generation that answered; null for the bare backbone. */
             adapter_generation?: string | null;
+            /** @description One for each prompt. */
             choices: components["schemas"]["Choice"][];
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description When, in seconds since 1970.
+             */
             created: number;
+            /** @description Id of the reply. */
             id: string;
+            /** @description The model as requested. */
             model: string;
+            /** @description Always `text_completion`. */
             object: string;
-            usage?: null | components["schemas"]["Usage"];
+            usage?: components["schemas"]["Usage"] | null;
         };
+        /** @description What to continue. T5 reads the prompt with its encoder and writes the text with its decoder. */
         CompletionRequest: {
-            /** Format: int64 */
-            max_tokens?: number;
+            /** @description Only 1. */
+            best_of?: number | null;
+            /** @description Only false: the prompt is no part of the text. */
+            echo?: boolean | null;
+            /**
+             * Format: double
+             * @description Only 0.
+             */
+            frequency_penalty?: number | null;
+            /** @description Only empty. */
+            logit_bias?: Record<string, never> | null;
+            /**
+             * Format: int32
+             * @description Not available.
+             */
+            logprobs?: number | null;
+            /** @description Most tokens to make for each prompt; 64 if absent. */
+            max_tokens?: number | null;
+            /** @description An adapter (`name`, `name@alias`, `name@digest`), or the backbone's name. */
             model: string;
-            prompt: string;
-            stream?: boolean;
+            /** @description Only 1. */
+            n?: number | null;
+            /** @description Only 1. */
+            num_beams?: number | null;
+            /**
+             * Format: double
+             * @description Only 0.
+             */
+            presence_penalty?: number | null;
+            /** @description One text or several, or their token ids. */
+            prompt: components["schemas"]["Prompt"];
+            /**
+             * Format: int64
+             * @description Without effect, as nothing is drawn.
+             */
+            seed?: number | null;
+            stop?: components["schemas"]["Stop"] | null;
+            /** @description Whether to send the text as it is made. */
+            stream?: boolean | null;
+            stream_options?: components["schemas"]["StreamOptions"] | null;
+            /** @description Not available. */
+            suffix?: string | null;
+            /**
+             * Format: double
+             * @description Only 0: the most likely token is taken.
+             */
+            temperature?: number | null;
+            /**
+             * Format: int64
+             * @description Only 1.
+             */
+            top_k?: number | null;
+            /**
+             * Format: double
+             * @description Only 1.
+             */
+            top_p?: number | null;
+            /** @description Without effect. */
+            user?: string | null;
         };
+        /** @description A file, or a file whose rows all have one label. */
+        DataFile: string | components["schemas"]["LabelledFile"];
+        /** @description What a task asks: how a row becomes a source text and a target text, and how answers are scored. */
+        Definition: {
+            /** @description Where the rows stand, in alternative layouts; left out once they are read. */
+            data?: components["schemas"]["Layout"][];
+            /** @description One sentence for people. */
+            description?: string;
+            /** @description How answers are scored. */
+            metric: components["schemas"]["Metric"];
+            /** @description Name: lower-case letters, digits, `-`, `_` and `.`, at most 64. */
+            name: string;
+            /** @description The label (value or word) that F1 counts as positive. */
+            positive?: string | null;
+            /** @description What the target text is. */
+            target: components["schemas"]["Target"];
+            /** @description The source text, with a `{field}` where each field goes. */
+            template: string;
+        };
+        /** @description The JSON form of a delta module; fields that a kind does not have are refused. */
         DeltaModule: {
-            /** Format: double */
+            /**
+             * Format: double
+             * @description LoRA's scaling numerator (default 16).
+             */
             alpha?: number | null;
-            /** Format: int64 */
+            /** @description The adapters' inner width. */
             bottleneck?: number | null;
+            /** @description The kind. */
             kind: components["schemas"]["KindName"];
+            /** @description Hugging Face path of the place. */
             position: string;
-            /** Format: int64 */
+            /** @description LoRA's or the low-rank adapter's rank (default 1). */
             rank?: number | null;
         };
+        /** @description First 128 bits of a BLAKE3 hash, in hexadecimal */
+        Digest: string;
+        /**
+         * @description How text is encoded; a byte order mark is skipped.
+         * @enum {string}
+         */
+        Encoding: "utf-8" | "latin-1";
+        /** @description The body of every error: `{"error": {…}}`. */
         ErrorBody: {
-            error: {
-                code: string;
-                message: string;
-                param?: string | null;
-                request_id?: string | null;
-                type?: string;
-            };
+            /** @description What went wrong. */
+            error: components["schemas"]["ErrorObject"];
         };
+        /** @description What went wrong, for programs (`code`, `param`) and for people (`message`). */
+        ErrorObject: {
+            /** @description Stable code, such as `structure_not_found`. */
+            code: string;
+            /** @description Names the thing and the fix. */
+            message: string;
+            /** @description The field, query parameter or part at fault, if it is one. */
+            param?: string | null;
+            /** @description The same as the `x-request-id` header. */
+            request_id: string;
+            /** @description Class of the error, as OpenAI's API names them. */
+            type: string;
+        };
+        /** @description Scoring of an adapter, or of the bare backbone, on a task. */
+        EvaluationRequest: {
+            /** @description Adapter reference; null for the bare backbone. */
+            adapter?: string | null;
+            /** @description Tokens of a source text; longer ones are cut. */
+            max_source_tokens?: number;
+            /** @description How many of them; all if absent. */
+            rows?: number | null;
+            /** @description Rows to score on; `test` if absent. */
+            split?: components["schemas"]["Split"];
+            /** @description Task to score on. */
+            task: string;
+            /** @description Digest of the task's rows and template; filled in when the job is accepted. */
+            task_digest?: string | null;
+        };
+        /** @description What an evaluation gives. */
+        EvaluationResult: {
+            /** @description Generation that was scored; null for the bare backbone. */
+            generation?: string | null;
+            /** @description Rows scored. */
+            rows: number;
+            /** @description The score. */
+            score: components["schemas"]["Score"];
+            /**
+             * Format: double
+             * @description Seconds.
+             */
+            seconds: number;
+        };
+        /** @description The files of each split; what is left out is made from the others. */
+        Files: {
+            /** @description Dev, the official validation. */
+            dev?: components["schemas"]["DataFile"][];
+            /** @description Labelled test. */
+            test?: components["schemas"]["DataFile"][];
+            /** @description Train: at least one file. */
+            train: components["schemas"]["DataFile"][];
+        };
+        /**
+         * @description Why a sequence ended.
+         * @enum {string}
+         */
+        FinishReason: "stop" | "length";
+        /**
+         * @description How a file is written.
+         * @enum {string}
+         */
+        Format: "tsv" | "csv" | "jsonl" | "lines" | "labelled_lines";
+        /** @description One immutable state of an adapter: a structure with delta weights for one task over one backbone. */
         Generation: {
+            /** @description Whether it may be served on a backbone of the same shape with other weights. */
+            allow_backbone_mismatch: boolean;
+            /** @description Digest of the backbone that the weights were trained on. */
             backbone_digest: string;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When it was stored, in UTC.
+             */
             created: string;
-            digest: string;
+            /** @description Digest of structure, weights, backbone, task and `allow_backbone_mismatch`. */
+            digest: components["schemas"]["Digest"];
+            /** @description Job that made it. */
             job?: string | null;
-            /** Format: int64 */
+            /** @description Trained parameters. */
             parameters: number;
-            score?: null | components["schemas"]["Score"];
+            score?: components["schemas"]["Score"] | null;
+            /** @description Id of the structure. */
             structure: string;
-            task?: null | components["schemas"]["TaskRef"];
-            weights: string;
-            /** Format: int64 */
-            weights_bytes?: number;
+            task?: components["schemas"]["TaskRef"] | null;
+            /** @description Blob of the delta weights, a safetensors file. */
+            weights: components["schemas"]["Digest"];
+            /**
+             * Format: int64
+             * @description Size of that blob in bytes.
+             */
+            weights_bytes: number;
         };
+        /** @description That all is well. */
+        Health: {
+            /** @description `ok` or `ready`. */
+            status: string;
+        };
+        /** @description A search, re-training, transfer or evaluation. */
         Job: {
-            /** Format: date-time */
+            /** @description Whether it was asked to end and has not yet. */
+            cancel_requested: boolean;
+            /**
+             * Format: date-time
+             * @description When it was accepted, in UTC.
+             */
             created: string;
-            error?: null | components["schemas"]["JobError"];
-            /** Format: date-time */
+            error?: components["schemas"]["JobError"] | null;
+            /**
+             * Format: date-time
+             * @description When it ended, in UTC.
+             */
             finished?: string | null;
+            /** @description Its id; ids sort by the time of creation. */
             id: string;
+            /** @description What it does. */
             kind: components["schemas"]["JobKind"];
-            progress?: null | components["schemas"]["Progress"];
+            progress?: components["schemas"]["Progress"] | null;
+            /** @description The request as accepted, defaults filled in. */
             request: Record<string, never>;
+            /** @description What came of it. */
             result?: Record<string, never> | null;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When it last began to run, in UTC.
+             */
             started?: string | null;
+            /** @description How far it is. */
             state: components["schemas"]["JobState"];
         };
+        /** @description Why a job failed. */
         JobError: {
+            /** @description Stable code. */
             code: string;
+            /** @description Message that names the thing and the fix. */
             message: string;
         };
-        /** @enum {string} */
+        /**
+         * @description What a job does.
+         * @enum {string}
+         */
         JobKind: "search" | "retrain" | "transfer" | "evaluation";
-        JobPage: {
-            data: components["schemas"]["Job"][];
+        /**
+         * @description How far a job is.
+         * @enum {string}
+         */
+        JobState: "queued" | "running" | "succeeded" | "failed" | "cancelled";
+        /**
+         * @description A kind without its hyper-parameters, as users write it.
+         * @enum {string}
+         */
+        KindName: "lora" | "lnfit" | "bitfit" | "low_rank_adapter" | "adapter" | "parallel_adapter";
+        /** @description A label as it stands in the data, and the word that is its target text. Several values may share a word. */
+        Label: {
+            /** @description As in the data. */
+            value: string;
+            /** @description The target text. */
+            word: string;
+        };
+        /** @description A file whose rows all have one label. */
+        LabelledFile: {
+            /** @description The label's value. */
+            label: string;
+            /** @description The file. */
+            path: string;
+        };
+        /** @description Files of rows, and how to read them. Paths are relative to the data folder, or to `folder` inside it. */
+        Layout: {
+            /** @description The column of each field; a field left out stands in the column of its own name. */
+            columns?: {
+                [key: string]: components["schemas"]["Column"];
+            };
+            /** @description Between columns: by default a tab for `tsv`, a comma for `csv`. */
+            delimiter?: string | null;
+            /** @description How the text is encoded. */
+            encoding?: components["schemas"]["Encoding"];
+            /** @description The files of each split. */
+            files: components["schemas"]["Files"];
+            /** @description Folder inside the data folder where the files may also stand. */
+            folder?: string | null;
+            /** @description How a file is written. */
+            format: components["schemas"]["Format"];
+            /** @description Whether the first line names the columns (`tsv` and `csv`). */
+            header?: boolean;
+            label?: components["schemas"]["Column"] | null;
+            /** @description Only the part of the label before this character counts (`:` makes `DESC:manner` `DESC`). */
+            label_until?: string | null;
+            /** @description Whether `"` quotes a cell: by default in `csv` only, for GLUE's TSV files have lone quotes. */
+            quoting?: boolean | null;
+            /** @description How splits that have no file are made. */
+            splits?: components["schemas"]["SplitRule"];
+        };
+        /** @description A page of a list. */
+        List_Adapter: {
+            /** @description The entries. */
+            data: {
+                /** @description The generation that each alias stands for. */
+                aliases: {
+                    [key: string]: components["schemas"]["Digest"];
+                };
+                /**
+                 * Format: date-time
+                 * @description When its first generation was stored, in UTC.
+                 */
+                created: string;
+                /** @description Its generations, oldest first. */
+                generations: components["schemas"]["Generation"][];
+                /** @description Its name. */
+                name: string;
+            }[];
+            /** @description Where the next page starts; null at the end. */
             next_cursor?: string | null;
         };
-        /** @enum {string} */
-        JobState: "queued" | "running" | "succeeded" | "failed" | "cancelled";
-        /** @enum {string} */
-        KindName: "lora" | "lnfit" | "bitfit" | "low_rank_adapter" | "adapter" | "parallel_adapter";
+        /** @description A page of a list. */
+        List_Job: {
+            /** @description The entries. */
+            data: {
+                /** @description Whether it was asked to end and has not yet. */
+                cancel_requested: boolean;
+                /**
+                 * Format: date-time
+                 * @description When it was accepted, in UTC.
+                 */
+                created: string;
+                error?: components["schemas"]["JobError"] | null;
+                /**
+                 * Format: date-time
+                 * @description When it ended, in UTC.
+                 */
+                finished?: string | null;
+                /** @description Its id; ids sort by the time of creation. */
+                id: string;
+                /** @description What it does. */
+                kind: components["schemas"]["JobKind"];
+                progress?: components["schemas"]["Progress"] | null;
+                /** @description The request as accepted, defaults filled in. */
+                request: Record<string, never>;
+                /** @description What came of it. */
+                result?: Record<string, never> | null;
+                /**
+                 * Format: date-time
+                 * @description When it last began to run, in UTC.
+                 */
+                started?: string | null;
+                /** @description How far it is. */
+                state: components["schemas"]["JobState"];
+            }[];
+            /** @description Where the next page starts; null at the end. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        List_StructureSummary: {
+            /** @description The entries. */
+            data: {
+                /** @description Parameters that its latest search allowed. */
+                budget?: number | null;
+                /** @description The same by kind. */
+                by_kind: {
+                    [key: string]: components["schemas"]["Total"];
+                };
+                /**
+                 * Format: date-time
+                 * @description When it was first stored, in UTC.
+                 */
+                created: string;
+                /** @description Its id. */
+                id: string;
+                /** @description Number of modules. */
+                modules: number;
+                /** @description What made it first. */
+                origin: components["schemas"]["Origin"];
+                /** @description Trained parameters. */
+                parameters: number;
+                /** @description The backbone shape that it fits. */
+                shape: components["schemas"]["Shape"];
+                /** @description Tasks that it was searched on. */
+                source_tasks: string[];
+                /** @description Spaces that it was found in. */
+                spaces: string[];
+            }[];
+            /** @description Where the next page starts; null at the end. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        List_Task: {
+            /** @description The entries. */
+            data: {
+                /** @description Whether it ships with the program. */
+                builtin: boolean;
+                /**
+                 * Format: date-time
+                 * @description When this version was stored, in UTC.
+                 */
+                created: string;
+                /** @description Template, labels and metric. */
+                definition: components["schemas"]["Definition"];
+                /** @description Digest of definition and rows. */
+                digest: components["schemas"]["Digest"];
+                /** @description Its name. */
+                name: string;
+                /** @description How many rows each split has. */
+                rows: components["schemas"]["TaskRows"];
+            }[];
+            /** @description Where the next page starts; null at the end. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        List_Transfer: {
+            /** @description The entries. */
+            data: {
+                /** @description Adapter that came of it. */
+                adapter?: string | null;
+                /**
+                 * Format: date-time
+                 * @description When, in UTC.
+                 */
+                created: string;
+                /** @description Job that made it. */
+                job?: string | null;
+                /** @description The metric. */
+                metric: string;
+                /** @description Trained parameters. */
+                parameters: number;
+                /**
+                 * Format: double
+                 * @description Mean score over the seeds.
+                 */
+                score_mean: number;
+                /**
+                 * Format: double
+                 * @description Sample standard deviation over the seeds; 0 for one seed.
+                 */
+                score_std: number;
+                /** @description Seeds of the training runs. */
+                seeds: number[];
+                /** @description Id of the structure. */
+                source_structure: string;
+                /** @description Task that the structure was searched on; none for a hand-made one. */
+                source_task?: string | null;
+                /** @description Task that it was trained on. */
+                target_task: string;
+            }[];
+            /** @description Where the next page starts; null at the end. */
+            next_cursor?: string | null;
+        };
+        /**
+         * @description How a task's answers are scored; higher is better.
+         * @enum {string}
+         */
+        Metric: "accuracy" | "f1" | "macro_f1" | "matthews" | "pearson";
+        /** @description The backbone, an adapter, or an alias of one. */
+        Model: {
+            /**
+             * Format: int64
+             * @description When it came to be, in seconds since 1970.
+             */
+            created: number;
+            /** @description What to give as `model`. */
+            id: string;
+            /** @description Always `model`. */
+            object: string;
+            /** @description Always `s3delta`. */
+            owned_by: string;
+            /** @description The backbone below an adapter. */
+            parent?: string | null;
+            /** @description The generation, as `name@digest`; the backbone itself for the backbone. */
+            root: string;
+        };
+        /** @description What may be given as `model`. */
+        ModelList: {
+            /** @description The backbone, then adapters by name. */
+            data: components["schemas"]["Model"][];
+            /** @description Always `list`. */
+            object: string;
+        };
+        /** @description Where a module of the space stands. */
         ModulePlace: {
+            /** @description Its kind. */
             kind: components["schemas"]["KindName"];
+            /** @description Its position. */
             position: string;
         };
+        /** @description A module of a search space with the search's probability for it. */
         ModuleProbability: {
+            /** @description The module. */
             module: components["schemas"]["DeltaModule"];
-            /** Format: double */
+            /**
+             * Format: double
+             * @description Its probability p in [0, 1].
+             */
             p: number;
-            /** Format: int64 */
+            /** @description Its trained parameters. */
             parameters: number;
         };
-        /** @enum {string} */
+        /**
+         * @description Whether the structural gradient sees through one step of the delta weights.
+         * @enum {string}
+         */
+        Order: "first" | "second";
+        /**
+         * @description What made a structure.
+         * @enum {string}
+         */
         Origin: "search" | "upload" | "random" | "manual" | "average";
+        /**
+         * @description What a job is at.
+         * @enum {string}
+         */
+        Phase: "prepare" | "search" | "retrain" | "evaluate";
+        /** @description The prediction for one input. */
         Prediction: {
+            /** @description The most likely label word, or candidate number. */
             label: string;
+            /** @description The probability of each, which sum to 1. */
             scores: {
                 [key: string]: number;
             };
+            /**
+             * Format: double
+             * @description The expected value, where the task asks for a number.
+             */
+            value?: number | null;
         };
+        /** @description What to predict. */
         PredictionRequest: {
+            /** @description An adapter; or the backbone's name, with `task`. */
             adapter?: string | null;
+            /** @description Several of them, each asked about every input. */
             adapters?: string[] | null;
+            /** @description The fields of each input, as the task's template names them. */
             inputs: {
                 [key: string]: string;
             }[];
+            /** @description Task whose template and labels to use; the one that each adapter was trained on if absent. */
+            task?: string | null;
         };
+        /** @description What was predicted. */
         PredictionResponse: {
+            /** @description One entry for each adapter, in the order of the request. */
             data: components["schemas"]["AdapterPredictions"][];
         };
+        /** @description How far a running job is; what does not apply is absent. */
         Progress: {
-            /** Format: int64 */
-            budget?: number | null;
-            /** Format: double */
-            dev_score?: number | null;
-            /** Format: double */
-            eta_seconds?: number | null;
-            /** Format: double */
-            expected_parameters?: number | null;
-            /** Format: double */
-            loss_alpha?: number | null;
-            /** Format: double */
-            loss_delta?: number | null;
-            metric?: string | null;
-            modules?: components["schemas"]["ModulePlace"][] | null;
-            phase: string;
-            probabilities?: number[] | null;
-            /** Format: double */
-            seconds?: number | null;
-            /** Format: int64 */
-            seed?: number | null;
-            /** Format: int64 */
-            step?: number | null;
-            /** Format: int64 */
-            total_steps?: number | null;
-            /** Format: double */
-            zeta?: number | null;
+            /**
+             * @description Parameters allowed.
+             * @default null
+             */
+            budget: number | null;
+            /**
+             * Format: double
+             * @description Latest score on dev.
+             * @default null
+             */
+            dev_score: number | null;
+            /**
+             * Format: double
+             * @description Seconds that the job is likely to need still.
+             * @default null
+             */
+            eta_seconds: number | null;
+            /**
+             * Format: double
+             * @description Expected parameters, Σ p_i |δ_i|.
+             * @default null
+             */
+            expected_parameters: number | null;
+            /**
+             * Format: double
+             * @description Loss on the half that the structural parameters learn from.
+             * @default null
+             */
+            loss_alpha: number | null;
+            /**
+             * Format: double
+             * @description Loss on the half that the delta weights learn from.
+             * @default null
+             */
+            loss_delta: number | null;
+            /**
+             * @description What that score is.
+             * @default null
+             */
+            metric: string | null;
+            /**
+             * @description The modules that `probabilities` speaks of; reported once, and kept in the job's own progress.
+             * @default null
+             */
+            modules: components["schemas"]["ModulePlace"][] | null;
+            /**
+             * @description What it is at.
+             * @default prepare
+             */
+            phase: components["schemas"]["Phase"];
+            /**
+             * @description p of every module of the space, while searching.
+             * @default null
+             */
+            probabilities: number[] | null;
+            /**
+             * Format: double
+             * @description Seconds since the job began to run.
+             * @default 0
+             */
+            seconds: number;
+            /**
+             * Format: int64
+             * @description Seed of this run.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * @description Steps done in this phase.
+             * @default 0
+             */
+            step: number;
+            /**
+             * @description Steps of this phase.
+             * @default 0
+             */
+            total_steps: number;
+            /**
+             * Format: double
+             * @description Shift of the global sigmoid.
+             * @default null
+             */
+            zeta: number | null;
         };
+        /** @description One text or several, or their token ids. */
+        Prompt: string | string[] | number[] | number[][];
+        /** @description One way in which a structure came about. */
         Provenance: {
+            /** @description Digest of the backbone's weights. */
             backbone_digest?: string | null;
-            /** Format: int64 */
+            /** @description Parameters allowed. */
             budget?: number | null;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When, in UTC.
+             */
             created: string;
+            /** @description Job that made it. */
             job?: string | null;
+            /** @description What made it. */
             origin: components["schemas"]["Origin"];
+            /** @description Digests of the structures it was made from. */
             parents?: string[];
+            /** @description Every module of the space with its p, in canonical order. */
             probabilities?: components["schemas"]["ModuleProbability"][];
+            /** @description Seeds whose p were averaged. */
             seeds?: number[];
+            /** @description Search settings. */
             settings?: Record<string, never>;
+            /** @description Task it was searched on. */
             source_task?: string | null;
+            /** @description Name of the search space. */
             space?: string | null;
+            /** @description Digest of that task's data and template. */
             task_digest?: string | null;
         };
-        Rows: {
-            /** Format: int64 */
-            dev: number;
-            /** Format: int64 */
-            test: number;
-            /** Format: int64 */
-            train: number;
-        };
-        Score: {
-            metric: string;
-            split: string;
-            /** Format: double */
-            value: number;
-        };
-        SearchRequest: {
+        /** @description Training of a given structure on a task. */
+        RetrainRequest: {
+            /** @description Adapter that gets the new generation; the task's name if absent, with the baseline's name behind it. */
             adapter?: string | null;
-            /** Format: int64 */
+            /** @description Rows of a step. */
             batch_size?: number;
-            budget: string;
-            /** Format: int64 */
+            budget?: components["schemas"]["Budget"] | null;
+            /** @description Passes over the training rows; 5 if `steps` is absent too. */
             epochs?: number | null;
-            /** Format: int64 */
+            /** @description Dev evaluations during the training. */
             evaluations?: number;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description Learning rate of the delta weights.
+             */
             learning_rate?: number;
-            /** Format: int64 */
+            /** @description Tokens of a source text; longer ones are cut. */
             max_source_tokens?: number;
-            /** @enum {string} */
-            order?: "first" | "second";
-            retrain?: boolean;
-            seeds?: number[];
-            /** @enum {string} */
-            selection?: "exact" | "greedy";
-            space?: string;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Seed of the initial values, the order of rows, and a random structure's draw.
+             */
+            seed?: number;
+            /** @description Space that a random structure is drawn from. */
+            space?: components["schemas"]["SpaceChoice"];
+            /** @description Steps; excludes `epochs`. */
             steps?: number | null;
-            /** Format: double */
-            structural_learning_rate?: number;
+            /** @description A structure's id, or a baseline: `random`, `bitfit`, `lnfit`, `lora_qv`, `low_rank_adapter`, `adapter`. */
+            structure: string;
+            /** @description Task to train on. */
             task: string;
-            /** Format: int64 */
+            /** @description Digest of the task's rows and template; filled in when the job is accepted. */
+            task_digest?: string | null;
+            /** @description Training rows to use; all if absent. */
             train_rows?: number | null;
         };
+        /** @description What a re-training gives. */
+        RetrainResult: {
+            /** @description The adapter that got a generation. */
+            adapter: string;
+            /** @description Digest of that generation. */
+            generation: string;
+            /** @description Its parameters. */
+            parameters: number;
+            /** @description Its score. */
+            score: components["schemas"]["Score"];
+            /**
+             * Format: double
+             * @description Seconds.
+             */
+            seconds: number;
+            /** @description The structure. */
+            structure: string;
+        };
+        /** @description A row: named texts and a label. */
+        Row: {
+            /** @description The template's fields. */
+            fields: {
+                [key: string]: string;
+            };
+            /** @description The label word, or the number as it stood in the data. */
+            label: string;
+        };
+        /** @description A task's rows by split. */
+        Rows: {
+            /** @description For choosing checkpoints and structures. */
+            dev?: components["schemas"]["Row"][];
+            /** @description For the final score only. */
+            test?: components["schemas"]["Row"][];
+            /** @description For training. */
+            train?: components["schemas"]["Row"][];
+        };
+        /** @description Which modules a rule speaks of; what is left out matches everything. */
+        Rule: {
+            /**
+             * Format: double
+             * @description LoRA's scaling numerator.
+             */
+            alpha?: number | null;
+            /** @description Inner width of the adapters that the rule adds. */
+            bottleneck?: number | null;
+            /** @description Kinds; none means all. */
+            kinds?: components["schemas"]["KindName"][];
+            /** @description First and last block, both included. */
+            layers?: number[] | null;
+            /** @description Suffixes of positions at a dot, such as `SelfAttention.q`; none means all. */
+            positions?: string[];
+            /** @description Rank of the LoRA and low-rank adapters that the rule adds. */
+            rank?: number | null;
+            /** @description `encoder` or `decoder`. */
+            stack?: string | null;
+        };
+        /** @description A score on one split. */
+        Score: {
+            /** @description The metric. */
+            metric: string;
+            /** @description The split. */
+            split: string;
+            /**
+             * Format: double
+             * @description Its value; finite.
+             */
+            value: number;
+        };
+        /** @description A search for a structure (method.md sections 3 to 5). */
+        SearchRequest: {
+            /** @description Adapter that gets the new generation; the task's name if absent. */
+            adapter?: string | null;
+            /** @description Rows of a step. */
+            batch_size?: number;
+            /** @description Parameters that the structure may have. */
+            budget: components["schemas"]["Budget"];
+            /** @description Passes over the training rows; 5 if `steps` is absent too. */
+            epochs?: number | null;
+            /** @description Dev evaluations during each search and re-training. */
+            evaluations?: number;
+            /**
+             * Format: double
+             * @description Learning rate of the delta weights.
+             */
+            learning_rate?: number;
+            /** @description Tokens of a source text; longer ones are cut. */
+            max_source_tokens?: number;
+            /** @description Whether the structural gradient sees through one step of the delta weights. */
+            order?: components["schemas"]["Order"];
+            /** @description Whether to re-train the structure found and register it as an adapter. */
+            retrain?: boolean;
+            /** @description One search per seed; the structure comes from their mean p. */
+            seeds?: number[];
+            /** @description How modules are chosen from their p. */
+            selection?: components["schemas"]["Selection"];
+            /** @description `mix`, `lora`, `full`, or a space of one's own. */
+            space?: components["schemas"]["SpaceChoice"];
+            /** @description Steps; excludes `epochs`. */
+            steps?: number | null;
+            /**
+             * Format: double
+             * @description Learning rate of the structural parameters.
+             */
+            structural_learning_rate?: number;
+            /** @description Task to search on. */
+            task: string;
+            /** @description Digest of the task's rows and template; filled in when the job is accepted. */
+            task_digest?: string | null;
+            /** @description Training rows to use; all if absent. */
+            train_rows?: number | null;
+        };
+        /** @description What a search gives. */
+        SearchResult: {
+            /** @description The adapter that got a generation, if re-trained. */
+            adapter?: string | null;
+            /** @description Digest of that generation. */
+            generation?: string | null;
+            /** @description Its parameters. */
+            parameters: number;
+            /**
+             * Format: double
+             * @description Seconds of the re-training.
+             */
+            retrain_seconds?: number | null;
+            score?: components["schemas"]["Score"] | null;
+            /**
+             * Format: double
+             * @description Seconds of all searches.
+             */
+            search_seconds: number;
+            /** @description The structure of their mean p; the one that was re-trained. */
+            structure: string;
+            /** @description The structure of each seed. */
+            structures: string[];
+        };
+        /**
+         * @description How modules are chosen under a budget.
+         * @enum {string}
+         */
+        Selection: "greedy" | "exact";
+        /**
+         * @description The sizes of a T5, which decide where delta modules can stand and how large they are.
+         *
+         *     A structure fits every backbone of the same shape; the vocabulary counts only if `lm_head` is touched.
+         */
         Shape: {
-            /** Format: int64 */
+            /** @description Inner width of the feed-forward layers. */
             d_ff: number;
-            /** Format: int64 */
+            /** @description Width of one attention head. */
             d_kv: number;
-            /** Format: int64 */
+            /** @description Width of the residual stream. */
             d_model: number;
-            /** Format: int64 */
+            /** @description Decoder blocks. */
             decoder_layers: number;
-            /** Format: int64 */
+            /** @description Encoder blocks. */
             encoder_layers: number;
+            /** @description Model family; `t5` for T5 v1.0, v1.1, Flan-T5 and LM-adapted T5. */
             family: string;
+            /** @description Whether the feed-forward layer is gated (`wi_0`, `wi_1`) as in v1.1. */
             gated: boolean;
-            /** Format: int64 */
+            /** @description Attention heads. */
             num_heads: number;
-            /** Format: int64 */
+            /** @description Rows of the embedding, which are the outputs of `lm_head`. */
             vocab_size: number;
         };
+        /** @description A search space by name or in full. */
+        SpaceChoice: string | components["schemas"]["SpaceFile"];
+        /** @description A user-made search space. */
+        SpaceFile: {
+            /** @description Built-in space to start from. */
+            base?: string | null;
+            /** @description What to take away afterwards. */
+            exclude?: components["schemas"]["Rule"][];
+            /** @description What to add, in order. */
+            include?: components["schemas"]["Rule"][];
+            /** @description Name shown with what is searched in it. */
+            name: string;
+        };
+        /**
+         * @description A part of a task's rows.
+         * @enum {string}
+         */
+        Split: "train" | "dev" | "test";
+        /**
+         * @description How splits that have no file are made, by seed and with labels in proportion: without test and with dev, dev is
+         *     halved (unless `test` is given); otherwise rows are drawn from train, by default a tenth and at most 2000.
+         */
+        SplitRule: {
+            /** @description Rows of train drawn for dev. */
+            dev?: number | null;
+            /**
+             * Format: int64
+             * @description Seed of the draws.
+             */
+            seed?: number;
+            /** @description Rows of train drawn for test. */
+            test?: number | null;
+        };
+        /** @description Where to stop. */
+        Stop: string | string[];
+        /** @description How to stream. */
+        StreamOptions: {
+            /** @description Whether a last part tells the usage. */
+            include_usage?: boolean;
+        };
+        /**
+         * @description A structure: plain data, content-addressed by shape signature and modules, so that the same structure found twice is
+         *     one object with two provenances.
+         */
         Structure: {
+            /** @description Always [`STRUCTURE_FORMAT`]. */
             format: string;
+            /** @description Digest of shape signature and modules; may be left out on upload. */
             id?: string;
+            /** @description The chosen modules in canonical order. */
             modules: components["schemas"]["DeltaModule"][];
+            /** @description Where it came from; one entry per search or upload that gave it. */
             provenance?: components["schemas"]["Provenance"][];
+            /** @description The backbone shape that it fits. */
             shape: components["schemas"]["Shape"];
         };
+        /** @description A structure in a list. */
         StructureSummary: {
-            /** Format: int64 */
+            /** @description Parameters that its latest search allowed. */
             budget?: number | null;
+            /** @description The same by kind. */
             by_kind: {
                 [key: string]: components["schemas"]["Total"];
             };
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When it was first stored, in UTC.
+             */
             created: string;
+            /** @description Its id. */
             id: string;
-            /** Format: int64 */
+            /** @description Number of modules. */
             modules: number;
+            /** @description What made it first. */
             origin: components["schemas"]["Origin"];
-            /** Format: int64 */
+            /** @description Trained parameters. */
             parameters: number;
+            /** @description The backbone shape that it fits. */
             shape: components["schemas"]["Shape"];
+            /** @description Tasks that it was searched on. */
             source_tasks: string[];
+            /** @description Spaces that it was found in. */
             spaces: string[];
         };
-        StructureSummaryPage: {
-            data: components["schemas"]["StructureSummary"][];
-            next_cursor?: string | null;
+        /** @description What the target text is. */
+        Target: {
+            /** @enum {string} */
+            kind: "classification";
+            /** @description Labels as they stand in the data, and the word for each. */
+            labels: components["schemas"]["Label"][];
+        } | {
+            /** @enum {string} */
+            kind: "regression";
+            /**
+             * Format: double
+             * @description Greatest value.
+             */
+            maximum: number;
+            /**
+             * Format: double
+             * @description Least value.
+             */
+            minimum: number;
+            /**
+             * Format: double
+             * @description Distance between two candidates.
+             */
+            step: number;
         };
+        /** @description A stored task. */
         Task: {
+            /** @description Whether it ships with the program. */
             builtin: boolean;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When this version was stored, in UTC.
+             */
             created: string;
-            definition: Record<string, never>;
-            digest: string;
+            /** @description Template, labels and metric. */
+            definition: components["schemas"]["Definition"];
+            /** @description Digest of definition and rows. */
+            digest: components["schemas"]["Digest"];
+            /** @description Its name. */
             name: string;
+            /** @description How many rows each split has. */
+            rows: components["schemas"]["TaskRows"];
+        };
+        /** @description A task, and which version of it. */
+        TaskRef: {
+            /** @description Digest of definition and rows. */
+            digest: components["schemas"]["Digest"];
+            /** @description Its name. */
+            name: string;
+        };
+        /** @description Rows by split. */
+        TaskRows: {
+            /** @description Development rows. */
+            dev: number;
+            /** @description Test rows. */
+            test: number;
+            /** @description Training rows. */
+            train: number;
+        };
+        /** @description A task to store. */
+        TaskUpload: {
+            /** @description Template, labels and metric; its name must be that of the path. */
+            definition: components["schemas"]["Definition"];
+            /** @description Rows by split; each split needs some. */
             rows: components["schemas"]["Rows"];
         };
-        TaskPage: {
-            data: components["schemas"]["Task"][];
-            next_cursor?: string | null;
-        };
-        TaskRef: {
-            digest: string;
-            name: string;
-        };
+        /** @description A count of modules and of their parameters. */
         Total: {
-            /** Format: int64 */
+            /** @description Delta modules. */
             modules: number;
-            /** Format: int64 */
+            /** @description Trained parameters. */
             parameters: number;
         };
+        /** @description A source task's structure re-trained on a target task, with the score that resulted. */
         Transfer: {
+            /** @description Adapter that came of it. */
             adapter?: string | null;
+            /**
+             * Format: date-time
+             * @description When, in UTC.
+             */
+            created: string;
+            /** @description Job that made it. */
             job?: string | null;
+            /** @description The metric. */
             metric: string;
-            /** Format: int64 */
+            /** @description Trained parameters. */
             parameters: number;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description Mean score over the seeds.
+             */
             score_mean: number;
-            /** Format: double */
-            score_std?: number | null;
+            /**
+             * Format: double
+             * @description Sample standard deviation over the seeds; 0 for one seed.
+             */
+            score_std: number;
+            /** @description Seeds of the training runs. */
             seeds: number[];
+            /** @description Id of the structure. */
             source_structure: string;
-            source_task: string | null;
+            /** @description Task that the structure was searched on; none for a hand-made one. */
+            source_task?: string | null;
+            /** @description Task that it was trained on. */
             target_task: string;
         };
-        TransferPage: {
-            data: components["schemas"]["Transfer"][];
-            next_cursor?: string | null;
+        /** @description Training of a source task's structure on a target task (the paper's Table 4). */
+        TransferRequest: {
+            /** @description Adapter that gets the new generation; `<target>-from-<source>` if absent. */
+            adapter?: string | null;
+            /** @description Rows of a step. */
+            batch_size?: number;
+            /** @description Passes over the training rows; 5 if `steps` is absent too. */
+            epochs?: number | null;
+            /** @description Dev evaluations during each training. */
+            evaluations?: number;
+            /**
+             * Format: double
+             * @description Learning rate of the delta weights.
+             */
+            learning_rate?: number;
+            /** @description Tokens of a source text; longer ones are cut. */
+            max_source_tokens?: number;
+            /** @description One training per seed. */
+            seeds?: number[];
+            /** @description A task that a structure was searched on (the newest is taken), or a structure's id. */
+            source: string;
+            /** @description Steps; excludes `epochs`. */
+            steps?: number | null;
+            /** @description Task to train on. */
+            target: string;
+            /** @description Digest of the target's rows and template; filled in when the job is accepted. */
+            task_digest?: string | null;
+            /** @description Training rows to use; all if absent. */
+            train_rows?: number | null;
         };
+        /** @description What a transfer gives. */
+        TransferResult: {
+            /** @description The adapter that got a generation. */
+            adapter: string;
+            /** @description Digest of that generation: the seed with the best dev score. */
+            generation: string;
+            /** @description What the scores are. */
+            metric: string;
+            /** @description Its parameters. */
+            parameters: number;
+            /**
+             * Format: double
+             * @description Their mean.
+             */
+            score_mean: number;
+            /**
+             * Format: double
+             * @description Their standard deviation.
+             */
+            score_std: number;
+            /** @description Score of each seed on test. */
+            scores: number[];
+            /**
+             * Format: double
+             * @description Seconds.
+             */
+            seconds: number;
+            /** @description The source's structure. */
+            structure: string;
+        };
+        /** @description Tokens read and made. */
         Usage: {
-            /** Format: int64 */
+            /** @description Tokens made. */
             completion_tokens: number;
-            /** Format: int64 */
+            /** @description Tokens of all prompts. */
             prompt_tokens: number;
-            /** Format: int64 */
+            /** @description Both. */
             total_tokens: number;
         };
     };
@@ -1073,4 +1677,1070 @@ export interface components {
     pathItems: never;
 }
 export type $defs = Record<string, never>;
-export type operations = Record<string, never>;
+export interface operations {
+    healthz: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+        };
+    };
+    get_metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    readyz: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_adapters: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Most entries, 1 to 1000; 100 if absent. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Adapter"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_adapter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["AdapterUpload"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Adapter"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_adapter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Adapter"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_adapter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    put_alias: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Digest, in quotes, that it must stand for now */
+                "if-match"?: string | null;
+                /** @description `*` where it must be new */
+                "if-none-match"?: string | null;
+            };
+            path: {
+                /** @description The alias */
+                alias: string;
+                /** @description The adapter */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AliasTarget"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Adapter"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_alias: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Digest, in quotes, that it must stand for now */
+                "if-match"?: string | null;
+            };
+            path: {
+                /** @description The alias */
+                alias: string;
+                /** @description The adapter */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Adapter"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_generation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its digest */
+                digest: string;
+                /** @description The adapter */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_weights: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description An ETag received before */
+                "if-none-match"?: string | null;
+            };
+            path: {
+                /** @description Digest of the generation, a prefix of it, or an alias */
+                digest: string;
+                /** @description The adapter */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_backbone: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Backbone"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_completion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CompletionRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Completion"];
+                    "text/event-stream": string;
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_evaluation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and request give the first job */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EvaluationRequest"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_jobs: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Of this kind. */
+                kind?: components["schemas"]["JobKind"];
+                /** @description Most entries, 1 to 1000; 100 if absent. */
+                limit?: number;
+                /** @description In this state. */
+                state?: components["schemas"]["JobState"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Job"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    cancel_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    job_events: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    resume_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_models: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelList"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_prediction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PredictionRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PredictionResponse"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_retrain: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and request give the first job */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetrainRequest"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_search: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and request give the first job */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SearchRequest"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_structures: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Most entries, 1 to 1000; 100 if absent. */
+                limit?: number;
+                /** @description Searched on this task. */
+                source_task?: string;
+                /** @description Found in the space of this name. */
+                space?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_StructureSummary"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_structure: {
+        parameters: {
+            query?: {
+                /** @description Whether to keep a structure that does not fit the served backbone. */
+                allow_shape_mismatch?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Structure"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Structure"];
+                };
+            };
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Structure"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_structure: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id, or a prefix of 4 characters or more that fits one only */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Structure"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_structure: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_tasks: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Most entries, 1 to 1000; 100 if absent. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Task"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_task: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Task"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    put_task: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TaskUpload"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Task"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_task: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_transfers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Transfer"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_transfer: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and request give the first job */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TransferRequest"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+}

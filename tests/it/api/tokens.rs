@@ -22,7 +22,7 @@ async fn every_operation_wants_the_scope_it_names() {
         for (method, operation) in item.as_object().unwrap() {
             let Some(wanted) = operation["security"][0]["bearer"][0].as_str() else { continue };
             let call = async |token: Option<&str>| {
-                let uri = path.replace('{', "").replace('}', "");
+                let uri = path.replace(['{', '}'], "");
                 let mut request = Request::builder().method(method.to_uppercase().as_str()).uri(uri);
                 if let Some(token) = token {
                     request = request.header("authorization", format!("Bearer {token}"));

@@ -80,10 +80,12 @@ function Scores({ answer }: { answer: Answer }) {
     <div class="answer">
       <p>
         <a href={`/adapters/${answer.adapter.split("@")[0]}`}>{answer.adapter}</a> says <strong class="label">{prediction.label}</strong>
-        <span class="quiet" title={answer.adapter_generation}>
-          {" "}
-          generation {short(answer.adapter_generation)}
-        </span>
+        {answer.adapter_generation && (
+          <span class="quiet" title={answer.adapter_generation}>
+            {" "}
+            generation {short(answer.adapter_generation)}
+          </span>
+        )}
       </p>
       <table class="scores">
         <tbody>
