@@ -7,7 +7,7 @@ use crate::t5::Backbone;
 use crate::task::Split;
 use crate::train::{
     AdamW, Batch, Checkpoint, EncodedTask, Error, Example, Flow, Observer, Order as Rows, Report, Result,
-    clip_global_norm, evaluate, generator, linear_decay, pass,
+    clip_global_norm, evaluate, evaluates_after, generator, linear_decay, pass,
 };
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -102,7 +102,7 @@ pub fn search(
     let started = Instant::now();
     while state.step < settings.steps {
         let mut report = run.step(&mut state)?;
-        if run.evaluates_after(state.step) {
+        if evaluates_after(state.step, settings.steps, settings.evaluations) {
             let p = run.evaluate(&mut state)?;
             report.probabilities = Some(p);
         }
@@ -264,11 +264,6 @@ impl<'a> Run<'a> {
         let mut found = pass(self.backbone, &self.layout, &folded, batch)?;
         let gates = self.layout.unfold_gradient(values, z, &mut found.gradient);
         Ok(Gated { loss: found.loss, values: found.gradient, gates })
-    }
-
-    fn evaluates_after(&self, step: usize) -> bool {
-        let count = self.settings.evaluations.min(self.settings.steps);
-        step * count / self.settings.steps > (step - 1) * count / self.settings.steps
     }
 
     /// Scores dev with soft gates z = p and keeps the best α; gives p.

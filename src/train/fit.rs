@@ -2,7 +2,7 @@
 
 use super::{
     AdamW, Batch, Checkpoint, EncodedTask, Error, Flow, Observer, Order, Report, Result, clip_global_norm, evaluate,
-    generator, linear_decay, pass,
+    evaluates_after, generator, linear_decay, pass,
 };
 use crate::delta::{Layout, Single};
 use crate::structure::Structure;
@@ -45,12 +45,6 @@ impl Settings {
             return wrong(format!("learning rate {} and clip {} must be positive", self.learning_rate, self.clip));
         }
         Ok(())
-    }
-
-    /// Whether a dev evaluation follows the step with this number (from 1).
-    pub(crate) fn evaluates_after(&self, step: usize) -> bool {
-        let count = self.evaluations.min(self.steps);
-        step * count / self.steps > (step - 1) * count / self.steps
     }
 }
 
@@ -110,7 +104,7 @@ pub fn retrain(
         state.optimiser.step(&mut state.values, &step.gradient, rate as f32);
         state.losses.push(step.loss);
         state.step += 1;
-        if settings.evaluates_after(state.step) {
+        if evaluates_after(state.step, settings.steps, settings.evaluations) {
             let single = Single::new(&layout, &state.values, backbone.positions.len(), backbone.model.device());
             let dev = evaluate(backbone, &single, data, Split::Dev, None)?;
             let found = (dev.score, -dev.loss);

@@ -71,3 +71,10 @@ pub(crate) fn generator(seed: u64, purpose: &str, index: u64) -> ChaCha8Rng {
     hasher.update(&seed.to_le_bytes()).update(&index.to_le_bytes()).update(purpose.as_bytes());
     ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
 }
+
+/// Whether one of `evaluations` evenly spread evaluations follows the step with this number (from 1) of `steps`; the last
+/// one follows the last step.
+pub(crate) fn evaluates_after(step: usize, steps: usize, evaluations: usize) -> bool {
+    let count = evaluations.min(steps);
+    step * count / steps > (step - 1) * count / steps
+}
