@@ -218,6 +218,7 @@ impl From<jobs::Error> for ApiError {
             E::Reference { source, .. } | E::Registry(source) => source.into(),
             E::Missing { code, .. } => Self::not_found(code, message),
             E::TaskChanged { .. } => Self::conflict("task_changed", message),
+            E::OtherBackbone { .. } => Self::conflict("backbone_mismatch", message),
             E::TooMany { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_jobs", message),
             E::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_stopping", message),
             E::Thread(_) => Self::internal(message),

@@ -44,7 +44,9 @@ impl Args {
             tasks::register(&session, task, &Data::plain(None))?;
         }
         let steps = Steps { session: &session };
-        let training = json!({"steps": 300, "batch_size": 32, "learning_rate": 5e-3, "evaluations": 6});
+        // a registry of an older version may hold the work of another built-in backbone
+        let backbone = session.get("/v1/backbone")?["digest"].clone();
+        let training = json!({"backbone_digest": backbone, "steps": 300, "batch_size": 32, "learning_rate": 5e-3, "evaluations": 6});
         let with = |fields: Value| merged(&training, fields);
         eprintln!("1/5 searching a structure of {BUDGET} of the space on {SOURCE}, and training it");
         let search = steps.job(
@@ -65,7 +67,9 @@ impl Args {
             with(json!({"source": search["structure"], "target": TARGET, "seeds": [0], "adapter": "topic"})),
         )?;
         eprintln!("5/5 scoring the bare backbone");
-        let bare = |task: &str| steps.job("/v1/evaluations", json!({"adapter": null, "task": task}));
+        let bare = |task: &str| {
+            steps.job("/v1/evaluations", json!({"adapter": null, "task": task, "backbone_digest": backbone}))
+        };
         let (bare_source, bare_target) = (bare(SOURCE)?, bare(TARGET)?);
         let rows = json!([
             {"task": SOURCE, "what": "bare backbone", "parameters": 0, "score": bare_source["score"]["value"]},

@@ -16,7 +16,7 @@ pub(crate) enum Tasks {
         #[arg(long)]
         json: bool,
     },
-    /// Definition and row counts of a task.
+    /// Definition and row counts of a task; of a ready-made one that is not registered, its definition as TOML.
     Show {
         /// Its name.
         name: String,
@@ -93,7 +93,15 @@ impl Tasks {
                 output::table(&["task", "train", "dev", "test", "metric"], &rows);
                 Ok(())
             }
-            Self::Show { name } => output::json(&session.get(&format!("/v1/tasks/{name}"))?),
+            Self::Show { name } => match (session.get(&format!("/v1/tasks/{name}")), task::ready(name)) {
+                (Ok(task), _) => output::json(&task),
+                // not registered yet: its definition, from which to write one's own
+                (Err(_), Ok(definition)) => {
+                    output::line(toml::to_string_pretty(&definition)?.trim_end());
+                    Ok(())
+                }
+                (Err(error), Err(_)) => Err(error),
+            },
             Self::Import(source) => {
                 let name = register(&session, &source.task, &source.data)?;
                 output::json(&session.get(&format!("/v1/tasks/{name}"))?)

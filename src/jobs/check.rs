@@ -7,9 +7,14 @@ use crate::{
     structure::{Baseline, Origin, Shape, Structure},
 };
 
-/// The request with its task's digest filled in.
+/// The request with its task's and the backbone's digests filled in.
 pub(super) fn check(mut request: JobRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<JobRequest> {
     request.validate()?;
+    let found = backbone.digest.clone();
+    match request.backbone_digest_mut().replace(found.clone()) {
+        Some(wanted) if wanted != found => return Err(Error::OtherBackbone { wanted, found }),
+        _ => {}
+    }
     match &mut request {
         JobRequest::Search(request) => search(request, registry, backbone)?,
         JobRequest::Retrain(request) => retrain(request, registry, backbone)?,

@@ -52,6 +52,14 @@ pub enum Error {
         /// Digest of the stored task.
         found: String,
     },
+    /// The backbone is not the one that the request speaks of.
+    #[error("the job is for a backbone with the weights {wanted}, this one has {found}: open that backbone")]
+    OtherBackbone {
+        /// Digest that the request gave.
+        wanted: String,
+        /// Digest of the backbone that is open.
+        found: String,
+    },
     /// Too many jobs wait.
     #[error("{waiting} jobs wait already: try again when one has ended, or raise `waiting_jobs`")]
     TooMany {
@@ -78,6 +86,7 @@ impl Error {
             | Self::Reference { param, .. }
             | Self::Missing { param, .. } => Some(param),
             Self::TaskChanged { .. } => Some("task_digest"),
+            Self::OtherBackbone { .. } => Some("backbone_digest"),
             _ => None,
         }
     }

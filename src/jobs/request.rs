@@ -22,6 +22,9 @@ pub struct SearchRequest {
     /// Digest of the task's rows and template; filled in when the job is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_digest: Option<String>,
+    /// Digest of the backbone's weights; filled in when the job is accepted, so that it never goes on over another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone_digest: Option<String>,
     /// `mix`, `lora`, `full`, or a space of one's own.
     #[serde(default)]
     pub space: SpaceChoice,
@@ -79,6 +82,9 @@ pub struct RetrainRequest {
     /// Digest of the task's rows and template; filled in when the job is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_digest: Option<String>,
+    /// Digest of the backbone's weights; filled in when the job is accepted, so that it never goes on over another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone_digest: Option<String>,
     /// Space that a random structure is drawn from.
     #[serde(default)]
     pub space: SpaceChoice,
@@ -125,6 +131,9 @@ pub struct TransferRequest {
     /// Digest of the target's rows and template; filled in when the job is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_digest: Option<String>,
+    /// Digest of the backbone's weights; filled in when the job is accepted, so that it never goes on over another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone_digest: Option<String>,
     /// One training per seed.
     #[serde(default = "one_seed")]
     pub seeds: Vec<u64>,
@@ -166,6 +175,9 @@ pub struct EvaluationRequest {
     /// Digest of the task's rows and template; filled in when the job is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_digest: Option<String>,
+    /// Digest of the backbone's weights; filled in when the job is accepted, so that it never goes on over another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone_digest: Option<String>,
     /// Rows to score on; `test` if absent.
     #[serde(default = "test")]
     pub split: Split,
@@ -357,6 +369,25 @@ impl JobRequest {
             JobRequest::Retrain(request) => serde_json::to_value(request),
             JobRequest::Transfer(request) => serde_json::to_value(request),
             JobRequest::Evaluation(request) => serde_json::to_value(request),
+        }
+    }
+
+    /// The digest of the backbone that the job is for.
+    pub fn backbone_digest(&self) -> Option<&str> {
+        match self {
+            JobRequest::Search(request) => request.backbone_digest.as_deref(),
+            JobRequest::Retrain(request) => request.backbone_digest.as_deref(),
+            JobRequest::Transfer(request) => request.backbone_digest.as_deref(),
+            JobRequest::Evaluation(request) => request.backbone_digest.as_deref(),
+        }
+    }
+
+    pub(super) fn backbone_digest_mut(&mut self) -> &mut Option<String> {
+        match self {
+            JobRequest::Search(request) => &mut request.backbone_digest,
+            JobRequest::Retrain(request) => &mut request.backbone_digest,
+            JobRequest::Transfer(request) => &mut request.backbone_digest,
+            JobRequest::Evaluation(request) => &mut request.backbone_digest,
         }
     }
 

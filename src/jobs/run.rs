@@ -24,6 +24,10 @@ pub fn runner(backbone: Arc<Backbone>, registry: Registry) -> Runner {
     Arc::new(move |job, control| {
         let request = JobRequest::from_value(job.kind, &job.request)
             .map_err(|error| Failure::new("job_unreadable", format!("the stored request cannot be read: {error}")))?;
+        if let Some(wanted) = request.backbone_digest().filter(|wanted| *wanted != backbone.digest) {
+            let error = super::Error::OtherBackbone { wanted: wanted.into(), found: backbone.digest.clone() };
+            return Err(Failure::new("backbone_mismatch", error.to_string()));
+        }
         let run = Run { backbone: &backbone, registry: &registry, job, control };
         let result = match request {
             JobRequest::Search(request) => serde_json::to_value(run.search(&request)?),

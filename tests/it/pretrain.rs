@@ -3,6 +3,7 @@
 use burn::tensor::Device;
 use s3delta::pretrain::{Passages, PretrainConfig, Run, run};
 use s3delta::t5::Backbone;
+use s3delta::task::builtin_corpus;
 use std::path::Path;
 
 const SETTINGS: &str = r#"
@@ -39,14 +40,9 @@ const SETTINGS: &str = r#"
     held_out_batches = 1
 "#;
 
-/// Sentences of few words, all different.
 fn text() -> Passages {
-    let nouns = ["river", "mountain", "painter", "garden", "letter", "engine", "window", "teacher"];
-    let verbs = ["follows", "describes", "finds", "repairs", "remembers", "answers", "watches"];
     let mut passages = Passages::default();
-    for i in 0..4000 {
-        passages.push(format!("The {} {} the {} of number {i}.", nouns[i % 8], verbs[i % 7], nouns[(i / 3) % 8]));
-    }
+    builtin_corpus(1, 4000).into_iter().for_each(|sentence| passages.push(sentence));
     passages
 }
 
@@ -85,6 +81,6 @@ fn a_run_that_was_interrupted_ends_in_the_same_file() {
     let backbone = Backbone::open(&parts, &Device::flex()).unwrap();
     assert_eq!(backbone.config.vocab_size, 120);
     let tokenizer = backbone.tokenizer().unwrap();
-    let ids = tokenizer.encode("The river finds the garden").unwrap();
-    assert_eq!(tokenizer.decode(&ids, true).unwrap(), "The river finds the garden");
+    let ids = tokenizer.encode("The mayor sold the plum").unwrap();
+    assert_eq!(tokenizer.decode(&ids, true).unwrap(), "The mayor sold the plum");
 }
