@@ -11,6 +11,7 @@ mod completions;
 mod error;
 mod events;
 mod extract;
+mod generation;
 mod guard;
 mod health;
 mod jobs;

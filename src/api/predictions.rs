@@ -12,9 +12,10 @@ use crate::{
     task::{Definition, Target},
 };
 use axum::extract::State;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use tokio::sync::Semaphore;
 
 /// Rows of one request that are in the engine's queue at a time, so that a large request leaves room for others.
 const IN_FLIGHT: usize = 64;
@@ -75,8 +76,10 @@ pub(crate) async fn create_prediction(
     Json(request): Json<PredictionRequest>,
 ) -> Result<Json<PredictionResponse>> {
     let questions = state.blocking(move |state| prepare(state, request)).await?;
-    let answers = stream::iter(questions).then(|question| question.ask(&state.engine));
-    Ok(Json(PredictionResponse { data: answers.try_collect().await? }))
+    // together, so that the engine batches the adapters' rows with each other
+    let places = Semaphore::new(IN_FLIGHT);
+    let answers = questions.into_iter().map(|question| question.ask(&state.engine, &places));
+    Ok(Json(PredictionResponse { data: try_join_all(answers).await? }))
 }
 
 /// All that one adapter is asked.
@@ -139,13 +142,17 @@ fn definition(state: &AppState, reference: &str, model: &Served, task: Option<&s
 }
 
 impl Question {
-    async fn ask(self, engine: &serve::Engine) -> Result<AdapterPredictions> {
+    async fn ask(self, engine: &serve::Engine, places: &Semaphore) -> Result<AdapterPredictions> {
         let Self { reference, model, definition, labels, targets, inputs } = self;
         let score = |ids| {
             let request = ScoreRequest { adapter: model.adapter.clone(), ids, targets: targets.clone() };
-            async move { engine.score(request)?.await.unwrap_or(Err(serve::Error::Stopped)) }
+            async move {
+                // nobody closes it
+                let _place = places.acquire().await;
+                engine.score(request)?.await.unwrap_or(Err(serve::Error::Stopped))
+            }
         };
-        let scores: Vec<Vec<f32>> = stream::iter(inputs).map(score).buffered(IN_FLIGHT).try_collect().await?;
+        let scores: Vec<Vec<f32>> = try_join_all(inputs.into_iter().map(score)).await?;
         let predictions = scores.iter().map(|scores| predict(&definition.target, &labels, scores)).collect();
         let task = definition.name;
         Ok(AdapterPredictions { adapter: reference, adapter_generation: model.generation, task, predictions })

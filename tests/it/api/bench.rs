@@ -12,7 +12,7 @@ use s3delta::{
     config::Config,
     jobs::{Control, Failure, Jobs, Progress, Runner},
     registry::{JobRecord, PageRequest, Registry, StructureFilter},
-    serve::{BackboneInfo, Command, Engine, FinishReason, Result as Served, Tokenize},
+    serve::{BackboneInfo, Command, Engine, Error, FinishReason, Result as Served, Tokenize},
     structure::{DeltaModule, Kind, Origin, Positions, Provenance, Shape, Structure},
 };
 use serde_json::{Value, json};
@@ -23,27 +23,48 @@ use tower::ServiceExt;
 /// Digest of the served backbone.
 pub(crate) const BACKBONE: &str = "0123456789abcdef0123456789abcdef";
 
+/// An id that the engine makes of the source `poison`.
+const POISON: u32 = 299;
+
 /// Ids are bytes and 3; the end token is 1.
 struct Bytes;
 
 impl Tokenize for Bytes {
     fn encode(&self, text: &str) -> Served<Vec<u32>> {
+        assert_ne!(text, "unreadable", "a text that the tokenizer dies of");
         Ok(text.bytes().map(|byte| u32::from(byte) + 3).chain([1]).collect())
     }
 
     fn decode(&self, ids: &[u32]) -> Served<String> {
+        assert!(!ids.contains(&POISON), "an id that the tokenizer dies of");
         let bytes: Vec<u8> = ids.iter().filter(|id| **id >= 3).map(|id| (id - 3) as u8).collect();
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 
+/// Holds the engine at the source `wait` until the test lets it go.
+struct Gate {
+    reached: mpsc::Sender<()>,
+    open: mpsc::Receiver<()>,
+}
+
 /// Generates the source itself, with the adapter's generation behind it; finds those targets likely that the source
-/// contains.
-fn answer(command: Command) {
+/// contains. Some sources do what their name says.
+fn answer(command: Command, gate: &Gate) {
     match command {
         Command::Generate(command) => {
             let request = command.request.clone();
             let source = Bytes.decode(&request.ids).unwrap();
+            match source.as_str() {
+                "fail" => return command.fail(Error::Internal("out of memory at 0xdead".into())),
+                "die" => panic!("as told"),
+                "poison" => command.token(POISON, -0.5),
+                "wait" => {
+                    gate.reached.send(()).unwrap();
+                    gate.open.recv().unwrap();
+                }
+                _ => {}
+            }
             let adapter = request.adapter.map(|adapter| format!("|{}", adapter.generation)).unwrap_or_default();
             for (made, id) in Bytes.encode(&(source + &adapter)).unwrap().into_iter().enumerate() {
                 if made == request.max_new_tokens {
@@ -77,6 +98,10 @@ pub(crate) struct Bench {
     pub(crate) jobs: Jobs,
     pub(crate) state: AppState,
     pub(crate) steps: mpsc::Sender<Step>,
+    /// Tells that the engine has come to the source `wait`.
+    pub(crate) reached: mpsc::Receiver<()>,
+    /// Lets it go on.
+    pub(crate) open: mpsc::Sender<()>,
     router: Router,
     home: TempDir,
 }
@@ -187,9 +212,11 @@ impl Bench {
         let (name, digest, device) = ("tiny".into(), BACKBONE.into(), "cpu".into());
         let backbone = BackboneInfo { name, shape: shape(), parameters: 1_000_000, digest, device };
         let (engine, mut commands) = Engine::new(backbone.clone(), Arc::new(Bytes), config.queue);
+        let ((tell, reached), (open, opened)) = (mpsc::channel(), mpsc::channel());
+        let gate = Gate { reached: tell, open: opened };
         std::thread::spawn(move || {
             while let Some(command) = commands.blocking_recv() {
-                answer(command);
+                answer(command, &gate);
             }
         });
         let (steps, next) = mpsc::channel();
@@ -208,7 +235,7 @@ impl Bench {
         tokens(&mut known);
         let state = AppState::new(registry.clone(), engine, jobs.clone(), config, known);
         let router = router(state.clone());
-        Self { registry, jobs, state, steps, router, home }
+        Self { registry, jobs, state, steps, reached, open, router, home }
     }
 
     /// With the task, and an adapter `sst2` of one generation.
