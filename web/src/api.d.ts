@@ -669,6 +669,8 @@ export interface components {
         EvaluationRequest: {
             /** @description Adapter reference; null for the bare backbone. */
             adapter?: string | null;
+            /** @description Digest of the backbone's weights; filled in when the job is accepted, so that it never goes on over another one. */
+            backbone_digest?: string | null;
             /** @description Tokens of a source text; longer ones are cut. */
             max_source_tokens?: number;
             /** @description How many of them; all if absent. */
@@ -1212,6 +1214,8 @@ export interface components {
         RetrainRequest: {
             /** @description Adapter that gets the new generation; the task's name if absent, with the baseline's name behind it. */
             adapter?: string | null;
+            /** @description Digest of the backbone's weights; filled in when the job is accepted, so that it never goes on over another one. */
+            backbone_digest?: string | null;
             /** @description Rows of a step. */
             batch_size?: number;
             budget?: components["schemas"]["Budget"] | null;
@@ -1316,6 +1320,8 @@ export interface components {
         SearchRequest: {
             /** @description Adapter that gets the new generation; the task's name if absent. */
             adapter?: string | null;
+            /** @description Digest of the backbone's weights; filled in when the job is accepted, so that it never goes on over another one. */
+            backbone_digest?: string | null;
             /** @description Rows of a step. */
             batch_size?: number;
             /** @description Parameters that the structure may have. */
@@ -1604,6 +1610,8 @@ export interface components {
         TransferRequest: {
             /** @description Adapter that gets the new generation; `<target>-from-<source>` if absent. */
             adapter?: string | null;
+            /** @description Digest of the backbone's weights; filled in when the job is accepted, so that it never goes on over another one. */
+            backbone_digest?: string | null;
             /** @description Rows of a step. */
             batch_size?: number;
             /** @description Passes over the training rows; 5 if `steps` is absent too. */
