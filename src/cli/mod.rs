@@ -1,5 +1,5 @@
 //! The command line: one file per subcommand. Commands that touch the registry are clients of the HTTP API, whether a
-//! server runs or not (see [`Session`](session::Session)).
+//! server runs or not (see `Session`).
 
 mod app;
 mod backbone;

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::time::Instant;
 
 /// The task that is searched on, and the one that the structure is transferred to.
-const SOURCE: &str = "builtin-sentiment";
-const TARGET: &str = "builtin-topic";
-const BUDGET: &str = "5.447%";
+const SOURCE: &str = "builtin-topic";
+const TARGET: &str = "builtin-sentiment";
+const BUDGET: &str = "11%";
 const BACKBONE: &str = "builtin:pocket-t5";
 
 #[derive(Debug, clap::Args)]
@@ -51,20 +51,20 @@ impl Args {
         eprintln!("1/5 searching a structure of {BUDGET} of the space on {SOURCE}, and training it");
         let search = steps.job(
             "/v1/searches",
-            with(json!({"task": SOURCE, "budget": BUDGET, "seeds": [0], "adapter": "sentiment"})),
+            with(json!({"task": SOURCE, "budget": BUDGET, "seeds": [0], "adapter": "topic"})),
         )?;
         eprintln!("2/5 training a random structure of the same budget");
         let random = steps.job(
             "/v1/retrains",
-            with(json!({"structure": "random", "budget": BUDGET, "task": SOURCE, "adapter": "sentiment-random"})),
+            with(json!({"structure": "random", "budget": BUDGET, "task": SOURCE, "adapter": "topic-random"})),
         )?;
         eprintln!("3/5 training BitFit, a hand-made structure");
         let bitfit = steps
-            .job("/v1/retrains", with(json!({"structure": "bitfit", "task": SOURCE, "adapter": "sentiment-bitfit"})))?;
+            .job("/v1/retrains", with(json!({"structure": "bitfit", "task": SOURCE, "adapter": "topic-bitfit"})))?;
         eprintln!("4/5 transferring the structure to {TARGET}");
         let transfer = steps.job(
             "/v1/transfers",
-            with(json!({"source": search["structure"], "target": TARGET, "seeds": [0], "adapter": "topic"})),
+            with(json!({"source": search["structure"], "target": TARGET, "seeds": [0], "adapter": "sentiment"})),
         )?;
         eprintln!("5/5 scoring the bare backbone");
         let bare = |task: &str| {

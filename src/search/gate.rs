@@ -72,7 +72,7 @@ impl Gate {
         big.iter().zip(p).map(|(g, p)| p * (1.0 - p) / self.tau * (g - mean)).collect()
     }
 
-    /// E[N] = Σ p_i |δ_i| (paper eq. 16).
+    /// `E[N] = Σ p_i |δ_i|` (paper eq. 16).
     pub fn expected_parameters(&self, p: &[f64]) -> f64 {
         p.iter().zip(&self.sizes).map(|(p, size)| p * size).sum()
     }
