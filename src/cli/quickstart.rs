@@ -49,10 +49,8 @@ impl Args {
         let training = json!({"backbone_digest": backbone, "steps": 300, "batch_size": 32, "learning_rate": 5e-3, "evaluations": 6});
         let with = |fields: Value| merged(&training, fields);
         eprintln!("1/5 searching a structure of {BUDGET} of the space on {SOURCE}, and training it");
-        let search = steps.job(
-            "/v1/searches",
-            with(json!({"task": SOURCE, "budget": BUDGET, "seeds": [0], "adapter": "topic"})),
-        )?;
+        let search = steps
+            .job("/v1/searches", with(json!({"task": SOURCE, "budget": BUDGET, "seeds": [0], "adapter": "topic"})))?;
         eprintln!("2/5 training a random structure of the same budget");
         let random = steps.job(
             "/v1/retrains",
