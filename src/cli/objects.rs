@@ -1,7 +1,7 @@
 //! `s3delta structures`, `adapters` and `jobs`: what the registry holds.
 
 use super::session::Session;
-use super::{On, follow, output};
+use super::{On, follow, output, training};
 use crate::registry::Digest;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -253,6 +253,9 @@ pub(crate) enum Jobs {
         id: String,
         #[command(flatten)]
         on: Box<On>,
+        /// Print the finished job as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Remove a job that has ended.
     Rm {
@@ -279,7 +282,7 @@ impl Jobs {
             }
             Self::Show { id } => output::json(&session.get(&format!("/v1/jobs/{id}"))?),
             Self::Cancel { id } => output::json(&session.post(&format!("/v1/jobs/{id}/cancel"), &json!({}))?),
-            Self::Resume { id, .. } => output::json(&follow::resume(&session, id)?),
+            Self::Resume { id, json, .. } => training::print(&follow::resume(&session, id)?, *json),
             Self::Rm { id } => session.delete(&format!("/v1/jobs/{id}")),
         }
     }

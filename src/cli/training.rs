@@ -264,7 +264,7 @@ impl EvaluateArgs {
 }
 
 /// The finished job as one document, or its result as lines for people.
-fn print(job: &Value, json: bool) -> Result<()> {
+pub(super) fn print(job: &Value, json: bool) -> Result<()> {
     if json {
         return output::json(job);
     }

@@ -177,9 +177,16 @@ impl Score {
         self.reply.is_closed()
     }
 
-    /// Answers with the summed log-probability of each target.
+    /// Answers with the summed log-probability of each target; what is not a number is an error, never an answer.
     pub fn reply(self, scores: Result<Vec<f32>>) {
-        let _ = self.reply.send(scores);
+        let numbers = |scores: Vec<f32>| {
+            if scores.iter().any(|score| score.is_nan()) {
+                let what = "the scores are not numbers: the adapter's weights overflow, train it anew";
+                return Err(Error::Adapter(what.into()));
+            }
+            Ok(scores)
+        };
+        let _ = self.reply.send(scores.and_then(numbers));
     }
 }
 

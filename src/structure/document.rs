@@ -152,6 +152,7 @@ impl Structure {
         if self.modules.is_empty() {
             return Err(Error::Document("the structure has no module: give at least one".into()));
         }
+        self.shape.check()?;
         let positions = Positions::new(&self.shape);
         canonical_order(&positions, &mut self.modules)?;
         for entry in self.provenance.iter().flat_map(|provenance| &provenance.probabilities) {
@@ -298,6 +299,9 @@ mod tests {
         check(|v| v["modules"][0]["bottleneck"] = 3.into(), "lora has no `bottleneck`");
         check(|v| v["modules"] = serde_json::json!([]), "no module");
         check(|v| v["colour"] = "red".into(), "unknown field `colour`");
+        check(|v| v["shape"]["encoder_layers"] = (1u64 << 40).into(), "encoder_layers is 1099511627776");
+        check(|v| v["shape"]["num_heads"] = (1u64 << 23).into(), "num_heads · d_kv is 134217728");
+        check(|v| v["modules"][0]["alpha"] = 1e300.into(), "alpha");
     }
 
     #[test]

@@ -242,8 +242,8 @@ impl DeltaModule {
             _ => Ok(()),
         };
         match (self.kind, site) {
-            (Kind::Lora { alpha, .. }, _) if !(alpha.is_finite() && alpha != 0.0) => {
-                wrong(format!("alpha {alpha} must be finite and not 0"))?;
+            (Kind::Lora { alpha, .. }, _) if !(alpha != 0.0 && alpha.abs() <= 1e6) => {
+                wrong(format!("alpha {alpha} must lie between -1e6 and 1e6 and not be 0"))?;
             }
             (Kind::Lora { rank, .. }, Site::Linear { d_in, d_out }) => {
                 limit("rank", rank, d_in.min(d_out), "the map's smaller width")?;

@@ -1,5 +1,6 @@
 //! The shape of a backbone: what a structure binds to.
 
+use super::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -29,7 +30,32 @@ pub struct Shape {
     pub vocab_size: usize,
 }
 
+/// Most blocks of a stack, and largest width or vocabulary, that a document may claim: the largest T5 has 24 blocks and
+/// widths of 65,536.
+const MOST_LAYERS: usize = 1024;
+const MOST_WIDTH: usize = 1 << 24;
+
 impl Shape {
+    /// Refuses sizes that no backbone has, before anything is counted from them.
+    pub fn check(&self) -> Result<()> {
+        let sizes = [
+            ("encoder_layers", self.encoder_layers, MOST_LAYERS),
+            ("decoder_layers", self.decoder_layers, MOST_LAYERS),
+            ("d_model", self.d_model, MOST_WIDTH),
+            ("d_kv", self.d_kv, MOST_WIDTH),
+            ("num_heads", self.num_heads, MOST_WIDTH),
+            ("d_ff", self.d_ff, MOST_WIDTH),
+            ("vocab_size", self.vocab_size, MOST_WIDTH),
+            ("num_heads · d_kv", self.num_heads.saturating_mul(self.d_kv), MOST_WIDTH),
+        ];
+        match sizes.into_iter().find(|(_, size, most)| *size == 0 || size > most) {
+            Some((name, size, most)) => {
+                Err(Error::Document(format!("{name} is {size}: it must lie between 1 and {most}")))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Width of the concatenated heads, `num_heads · d_kv`.
     pub fn inner(&self) -> usize {
         self.num_heads * self.d_kv

@@ -140,18 +140,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        let sizes = [
-            ("d_model", self.d_model),
-            ("d_kv", self.d_kv),
-            ("num_heads", self.num_heads),
-            ("num_layers", self.encoder_layers),
-            ("num_decoder_layers", self.decoder_layers),
-            ("d_ff", self.d_ff),
-            ("vocab_size", self.vocab_size),
-        ];
-        if let Some((name, size)) = sizes.iter().find(|(_, size)| *size == 0 || *size > 1 << 24) {
-            return Err(format!("{name} is {size}: it must lie between 1 and 2^24"));
-        }
+        self.shape().check().map_err(|error| error.to_string())?;
         // a causal stack splits the buckets once more, and a bucket must be left for the logarithmic part
         if self.buckets < 4 || !self.buckets.is_multiple_of(2) || self.max_distance <= self.buckets / 2 {
             return Err(format!(
