@@ -47,10 +47,18 @@ impl Args {
 }
 
 /// A user-made space, if this names a file and no built-in space.
-pub(super) fn read_space(name: &str) -> Result<Option<SpaceFile>> {
+fn read_space(name: &str) -> Result<Option<SpaceFile>> {
     if Space::BUILT_IN.contains(&name) || !(name.ends_with(".toml") || Path::new(name).exists()) {
         return Ok(None);
     }
     let text = std::fs::read_to_string(name).with_context(|| format!("cannot read the space file `{name}`"))?;
     Ok(Some(SpaceFile::parse(&text).with_context(|| format!("`{name}`"))?))
+}
+
+/// A space as requests hold it: a built-in one's name, or what the file says.
+pub(super) fn field(name: &str) -> Result<serde_json::Value> {
+    Ok(match read_space(name)? {
+        Some(file) => serde_json::to_value(file)?,
+        None => name.into(),
+    })
 }

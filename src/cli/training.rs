@@ -121,11 +121,7 @@ impl SearchArgs {
         let session = Session::open(home, &self.on)?;
         let mut request = self.training.fields();
         request.insert("task".into(), tasks::register(&session, &self.task, &self.data)?.into());
-        let space = match space::read_space(&self.space)? {
-            Some(file) => serde_json::to_value(file)?,
-            None => self.space.as_str().into(),
-        };
-        request.insert("space".into(), space);
+        request.insert("space".into(), space::field(&self.space)?);
         request.insert("budget".into(), self.budget.to_string().into());
         request.insert("order".into(), serde_json::to_value(self.order)?);
         request.insert("selection".into(), serde_json::to_value(self.selection)?);
@@ -177,11 +173,7 @@ impl RetrainArgs {
         let mut request = self.training.fields();
         request.insert("structure".into(), self.structure.as_str().into());
         request.insert("task".into(), tasks::register(&session, &self.task, &self.data)?.into());
-        if let Some(file) = space::read_space(&self.space)? {
-            request.insert("space".into(), serde_json::to_value(file)?);
-        } else {
-            request.insert("space".into(), self.space.as_str().into());
-        }
+        request.insert("space".into(), space::field(&self.space)?);
         if let Some(budget) = self.budget {
             request.insert("budget".into(), budget.to_string().into());
         }

@@ -2,7 +2,7 @@
 
 use super::{Error, Result, generator};
 use crate::t5::{Backbone, TokenBatch};
-use crate::task::{Row, Split, Task};
+use crate::task::{Split, Task};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::seq::SliceRandom;
 
@@ -45,11 +45,13 @@ impl EncodedTask {
                 "max_source_tokens {max_source_tokens} leaves no token of the text: give 2 or more"
             )));
         }
-        let encode = |row: &Row| -> Result<Example> {
-            let source = tokenizer.encode_truncated(&task.source_text(row), max_source_tokens)?;
-            Ok(Example { source, answer: task.definition.target_index(row) })
+        let split = |split: Split| -> Result<Vec<Example>> {
+            let rows = task.split(split);
+            let texts: Vec<_> = rows.iter().map(|row| task.source_text(row)).collect();
+            let sources = tokenizer.encode_batch(&texts, max_source_tokens)?;
+            let example = |(source, row)| Example { source, answer: task.definition.target_index(row) };
+            Ok(sources.into_iter().zip(rows).map(example).collect())
         };
-        let split = |split: Split| task.split(split).iter().map(encode).collect::<Result<Vec<_>>>();
         let (train, dev, test) = (split(Split::Train)?, split(Split::Dev)?, split(Split::Test)?);
         Ok(Self { task, candidates, train, dev, test })
     }
