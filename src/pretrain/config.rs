@@ -75,6 +75,41 @@ impl Default for CorruptionConfig {
     }
 }
 
+/// The optimiser.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Optimizer {
+    /// Adam with decoupled weight decay, β 0.9 and 0.999.
+    #[default]
+    Adamw,
+    /// Adafactor: no momentum, second moments factored into rows and columns.
+    Adafactor,
+}
+
+/// The number format of matrix products.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// bfloat16, for GPUs; a CPU is slower with it.
+    Bf16,
+}
+
+/// The learning rate after the warm-up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Always the same.
+    #[default]
+    Constant,
+    /// Linearly to 0 at the last step.
+    Linear,
+    /// `√(warm_up / step)`, T5's.
+    InverseSquareRoot,
+}
+
 /// The training loop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,12 +120,26 @@ pub struct TrainingConfig {
     pub steps: usize,
     /// Rows a step.
     pub batch_size: usize,
-    /// Highest learning rate of AdamW, times the scale of each parameter's initialisation (see [`super::Trainer`]).
+    /// Rows a pass, 16 without it. A step adds up the gradients of its passes; on the CPU each thread works at one pass.
+    #[serde(default = "micro_batch_size")]
+    pub micro_batch_size: usize,
+    /// AdamW, or Adafactor as T5 was trained with.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// Number format of the matrix products; all else, and the parameters themselves, are f32.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Highest learning rate, relative: times the scale of each parameter's initialisation (AdamW, see [`super::Trainer`]) or
+    /// its root mean square (Adafactor).
     pub rate: f64,
+    /// How the rate goes on after the warm-up.
+    #[serde(default)]
+    pub schedule: Schedule,
     /// Steps over which the rate rises from 0.
     pub warm_up: usize,
-    /// Share of the steps, at the end, over which the rate falls to 0; in between it is constant, so that a run may be
-    /// lengthened or cut short by resuming it with other `steps`.
+    /// Share of the steps, at the end, over which the rate falls to 0, whatever the schedule; with a schedule that does not
+    /// depend on `steps`, a run may be lengthened or cut short by resuming it with others.
+    #[serde(default)]
     pub cool_down: f64,
     /// Most global gradient norm.
     pub clip: f64,
@@ -104,6 +153,10 @@ pub struct TrainingConfig {
     pub checkpoint_every: usize,
     /// Batches of an evaluation; always the same ones.
     pub held_out_batches: usize,
+}
+
+fn micro_batch_size() -> usize {
+    16
 }
 
 /// What is read of the text.
@@ -170,6 +223,7 @@ impl PretrainConfig {
         }
         let counts = [
             ("training.batch_size", t.batch_size),
+            ("training.micro_batch_size", t.micro_batch_size),
             ("training.report_every", t.report_every),
             ("training.evaluate_every", t.evaluate_every),
             ("training.checkpoint_every", t.checkpoint_every),

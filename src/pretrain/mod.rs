@@ -5,19 +5,24 @@
 //! flat vector on the host, as everywhere in training: a step uploads them as leaves, reads the gradients back, and AdamW
 //! runs on the host. This module never touches the network.
 
+mod adafactor;
 mod checkpoint;
 mod config;
 mod corpus;
 mod corruption;
 mod error;
 mod export;
+mod optimiser;
 mod parameters;
+mod pass;
 mod run;
 mod trainer;
 mod vocabulary;
 
 pub use checkpoint::Checkpoint;
-pub use config::{CorruptionConfig, ModelConfig, PretrainConfig, TextConfig, TrainingConfig, VocabularyConfig};
+pub use config::{
+    CorruptionConfig, ModelConfig, Optimizer, Precision, PretrainConfig, Schedule, TextConfig, TrainingConfig, VocabularyConfig,
+};
 pub use corpus::{Passages, read_text};
 pub use corruption::{Corruption, Example, random_spans_noise_mask};
 pub use error::{Error, Result};

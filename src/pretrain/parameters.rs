@@ -1,7 +1,8 @@
 //! All parameters of a model as one flat vector, in the order of [`parameter_specs`].
 
 use crate::t5::{Config, ParameterSource, ParameterSpec, Result, T5, parameter_specs};
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use super::config::Precision;
+use burn::tensor::{Device, FloatDType, Gradients, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -17,24 +18,12 @@ pub struct Parameters {
 /// Tracked matrices in the order of the layout.
 pub(super) struct Leaves(Vec<Tensor<2>>);
 
-struct Upload<'a> {
-    values: &'a [f32],
-    device: &'a Device,
-    leaves: Option<Vec<Tensor<2>>>,
-}
+/// Gives uploaded matrices in their order, as they are.
+struct Uploaded<I>(I);
 
-impl ParameterSource for Upload<'_> {
-    fn take(&mut self, spec: &ParameterSpec) -> Result<Tensor<2>> {
-        let (now, rest) = self.values.split_at(spec.len());
-        self.values = rest;
-        let matrix = Tensor::from_data(TensorData::new(now.to_vec(), [spec.rows, spec.width()]), self.device);
-        Ok(match &mut self.leaves {
-            None => matrix,
-            Some(leaves) => {
-                leaves.push(matrix.autodiff().require_grad());
-                leaves[leaves.len() - 1].clone()
-            }
-        })
+impl<I: Iterator<Item = Tensor<2>>> ParameterSource for Uploaded<I> {
+    fn take(&mut self, _: &ParameterSpec) -> Result<Tensor<2>> {
+        Ok(self.0.next().expect("one matrix for each entry of the layout"))
     }
 }
 
@@ -66,22 +55,42 @@ impl Parameters {
         deviations(&self.specs, config).map(|deviation| deviation.unwrap_or(1.0) as f32).collect()
     }
 
+    /// The matrices on a device, in the order of the layout.
+    pub(super) fn upload(&self, device: &Device) -> Vec<Tensor<2>> {
+        let mut rest = self.values.as_slice();
+        let matrix = |spec: &ParameterSpec| {
+            let (now, after) = rest.split_at(spec.len());
+            rest = after;
+            Tensor::from_data(TensorData::new(now.to_vec(), [spec.rows, spec.width()]), device)
+        };
+        self.specs.iter().map(matrix).collect()
+    }
+
     /// The model as a frozen one, for evaluation.
     pub(super) fn frozen(&self, config: &Config, device: &Device) -> Result<T5> {
-        self.build(config, device, None).map(|(model, _)| model)
+        build(config, device, self.upload(device))
     }
 
-    /// The model with tracked leaves.
-    pub(super) fn tracked(&self, config: &Config, device: &Device) -> Result<(T5, Leaves)> {
-        self.build(config, device, Some(Vec::new()))
+    /// The model with f32 leaves of its own over uploaded matrices, its linear maps in `precision`.
+    pub(super) fn tracked(
+        &self,
+        config: &Config,
+        matrices: &[Tensor<2>],
+        precision: Precision,
+        device: &Device,
+    ) -> Result<(T5, Leaves)> {
+        let leaves: Vec<_> = matrices.iter().map(|matrix| matrix.clone().autodiff().require_grad()).collect();
+        let used = leaves.iter().zip(&self.specs).map(|(leaf, spec)| match precision {
+            Precision::Bf16 if spec.transposed => leaf.clone().cast(FloatDType::BF16),
+            _ => leaf.clone(),
+        });
+        Ok((build(config, device, used.collect())?, Leaves(leaves)))
     }
+}
 
-    fn build(&self, config: &Config, device: &Device, leaves: Option<Vec<Tensor<2>>>) -> Result<(T5, Leaves)> {
-        let positions = crate::structure::Positions::new(&config.shape());
-        let mut source = Upload { values: &self.values, device, leaves };
-        let model = T5::build(config, &positions, false, &mut source, device)?;
-        Ok((model, Leaves(source.leaves.unwrap_or_default())))
-    }
+fn build(config: &Config, device: &Device, matrices: Vec<Tensor<2>>) -> Result<T5> {
+    let positions = crate::structure::Positions::new(&config.shape());
+    T5::build(config, &positions, false, &mut Uploaded(matrices.into_iter()), device)
 }
 
 impl Leaves {

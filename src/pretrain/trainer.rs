@@ -1,15 +1,15 @@
-//! The training loop: batches by step number, loss, gradient, AdamW, evaluation on held-out text.
+//! The training loop: batches by step number, loss, gradient, optimiser, evaluation on held-out text.
 //!
-//! The learning rate is relative, as in T5's own Adafactor: each value moves by the rate times the scale of its
-//! initialisation. Those scales lie far apart (embeddings 1, queries (d_model · d_kv)^-½); with one rate for all, queries jump
-//! while embeddings stand still.
+//! The learning rate is relative: see [`super::config::TrainingConfig`] and the optimisers.
 
-use super::config::TrainingConfig;
+use super::config::{Schedule, TrainingConfig};
 use super::corruption::{Corruption, Example, random_start};
+use super::optimiser::Optimiser;
+use super::pass::{Passes, loss};
 use super::{Checkpoint, Error, Parameters, PretrainConfig, Result};
-use crate::t5::{Config, Frozen, T5, TokenBatch};
-use crate::train::{AdamW, clip_global_norm};
-use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
+use crate::t5::Config;
+use crate::train::clip_global_norm;
+use burn::tensor::Device;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::time::Instant;
@@ -57,19 +57,25 @@ pub struct Trainer {
     t5: Config,
     corruption: Corruption,
     device: Device,
+    passes: Passes,
     streams: Vec<Stream>,
     /// Parameters so far.
     pub parameters: Parameters,
-    scales: Vec<f32>,
-    optimiser: AdamW,
+    optimiser: Optimiser,
     step: usize,
 }
 
-/// The learning rate of the step after `step`: up linearly, constant, and down linearly to 0 over the last `cool_down`.
+/// The learning rate of the step after `step`: up linearly, then by the schedule, and down linearly to 0 over the last
+/// `cool_down`.
 pub fn rate_at(config: &TrainingConfig, step: usize) -> f64 {
-    let up = (step + 1) as f64 / config.warm_up.max(1) as f64;
-    let down = (config.steps.saturating_sub(step)) as f64 / (config.steps as f64 * config.cool_down).max(1.0);
-    config.rate * up.min(1.0) * down.min(1.0)
+    let (warm_up, steps) = (config.warm_up.max(1) as f64, config.steps as f64);
+    let (now, left) = ((step + 1) as f64, config.steps.saturating_sub(step) as f64);
+    let middle = match config.schedule {
+        Schedule::Constant => 1.0,
+        Schedule::Linear => (left / (steps - warm_up).max(1.0)).min(1.0),
+        Schedule::InverseSquareRoot => (warm_up / now).sqrt().min(1.0),
+    };
+    config.rate * (now / warm_up).min(1.0) * middle * (left / (steps * config.cool_down).max(1.0)).min(1.0)
 }
 
 impl Trainer {
@@ -94,9 +100,9 @@ impl Trainer {
         }
         let t5 = config.t5();
         let parameters = Parameters::init(&t5, config.training.seed);
-        let scales = parameters.scales(&t5);
-        let optimiser = AdamW::new(parameters.values.len());
-        Ok(Self { t5, corruption, device: device.clone(), streams, parameters, scales, optimiser, step: 0, config })
+        let optimiser = Optimiser::new(config.training.optimizer, &parameters, &t5);
+        let passes = Passes::new(config.training.precision, device);
+        Ok(Self { t5, corruption, device: device.clone(), passes, streams, parameters, optimiser, step: 0, config })
     }
 
     /// Steps taken.
@@ -111,7 +117,7 @@ impl Trainer {
 
     /// What to keep on disk.
     pub fn checkpoint(&self) -> Checkpoint {
-        let (first, second) = self.optimiser.moments();
+        let [first, second] = self.optimiser.moments();
         Checkpoint {
             config: self.config.clone(),
             step: self.step,
@@ -131,6 +137,7 @@ impl Trainer {
             ("[model]", now.model == then.model),
             ("[vocabulary]", now.vocabulary == then.vocabulary),
             ("training.seed", now.training.seed == then.training.seed),
+            ("training.optimizer", now.training.optimizer == then.training.optimizer),
             ("the number of values", self.parameters.values.len() == checkpoint.values.len()),
         ];
         if let Some((what, _)) = same.iter().find(|(_, same)| !same) {
@@ -138,7 +145,7 @@ impl Trainer {
         }
         self.step = checkpoint.step;
         self.parameters.values = checkpoint.values;
-        self.optimiser.restore(checkpoint.step as i32, checkpoint.first, checkpoint.second);
+        self.optimiser.restore(checkpoint.step, checkpoint.first, checkpoint.second);
         Ok(())
     }
 
@@ -194,22 +201,15 @@ impl Trainer {
         let mut rng = ChaCha8Rng::seed_from_u64(self.config.training.seed);
         rng.set_stream(self.step as u64 + 1); // stream 0 drew the parameters
         let batch = self.batch(&mut rng);
-        let (model, leaves) = self.parameters.tracked(&self.t5, &self.device)?;
-        let loss = loss(&model, &batch, self.t5.start)?;
-        let value = f64::from(loss.clone().into_scalar::<f32>());
-        if !value.is_finite() {
-            return Err(Error::Diverged { step: self.step, loss: value });
+        let rows = self.config.training.micro_batch_size;
+        let (loss, mut gradient) = self.passes.gradient(&self.parameters, &self.t5, &batch, rows)?;
+        if !loss.is_finite() {
+            return Err(Error::Diverged { step: self.step, loss });
         }
-        let mut gradient = leaves.gradient(&mut loss.backward());
         let norm = clip_global_norm(&mut gradient, self.config.training.clip);
-        let mut change = vec![0.0; gradient.len()];
-        self.optimiser.step(&mut change, &gradient, rate as f32);
-        let decay = rate as f32 * self.config.training.weight_decay;
-        for ((value, change), scale) in self.parameters.values.iter_mut().zip(&change).zip(&self.scales) {
-            *value += scale * (change - decay * *value);
-        }
+        self.optimiser.step(&mut self.parameters.values, &gradient, rate, self.config.training.weight_decay);
         self.step += 1;
-        Ok((value, norm))
+        Ok((loss, norm))
     }
 
     /// Rows from the streams by their shares, each from a random place.
@@ -243,35 +243,17 @@ impl Trainer {
                 let batch: Vec<_> = (0..rows).map(|_| self.example(&stream.held_out, &mut rng)).collect();
                 sum += f64::from(loss(&model, &batch, self.t5.start)?.into_scalar::<f32>());
             }
-            Ok((stream.name.clone(), sum / batches as f64))
+            let tokens = batches * rows * self.corruption.target_tokens();
+            Ok((stream.name.clone(), sum / tokens as f64))
         };
         self.streams.iter().map(one).collect()
     }
 }
 
-/// Mean cross-entropy per target token under teacher forcing. All targets have one length.
-fn loss(model: &T5, batch: &[Example], start: u32) -> Result<Tensor<1>> {
-    let sources: Vec<&[u32]> = batch.iter().map(|example| example.source.as_slice()).collect();
-    let inputs: Vec<Vec<u32>> = batch
-        .iter()
-        .map(|example| {
-            std::iter::once(start).chain(example.target[..example.target.len() - 1].iter().copied()).collect()
-        })
-        .collect();
-    let encoded = model.encode(&model.batch(&sources)?, &Frozen);
-    let inputs: TokenBatch = model.batch(&inputs)?;
-    let logits = model.decode(&encoded, &inputs, &Frozen); // [rows, len, vocab]
-    let [rows, len, vocab] = logits.dims();
-    let targets: Vec<i32> = batch.iter().flat_map(|example| example.target.iter().map(|id| *id as i32)).collect();
-    let targets = Tensor::<2, Int>::from_data(TensorData::new(targets, [rows * len, 1]), &logits.device());
-    let log_probabilities = log_softmax(logits.reshape([rows * len, vocab]), 1);
-    Ok(log_probabilities.gather(1, targets).mean().neg())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pretrain::{CorruptionConfig, ModelConfig, TextConfig, VocabularyConfig};
+    use crate::pretrain::{CorruptionConfig, ModelConfig, Optimizer, Precision, TextConfig, VocabularyConfig};
 
     fn config(steps: usize) -> PretrainConfig {
         PretrainConfig {
@@ -288,7 +270,11 @@ mod tests {
                 seed: 7,
                 steps,
                 batch_size: 4,
+                micro_batch_size: 2,
+                optimizer: Optimizer::Adamw,
+                precision: Precision::F32,
                 rate: 1e-2,
+                schedule: Schedule::Constant,
                 warm_up: 4,
                 cool_down: 0.25,
                 clip: 1.0,

@@ -1,8 +1,9 @@
 //! Multi-head attention without scaling, as T5 has it, over whole sequences or over cached keys and values.
 
+use super::kernels::softmax_with_bias;
 use super::{Deltas, LinearGroup};
 use crate::structure::PositionId;
-use burn::tensor::{Tensor, activation::softmax};
+use burn::tensor::Tensor;
 
 /// Keys and values of one layer, each `[batch, heads, keys, d_kv]`.
 #[derive(Debug, Clone)]
@@ -54,11 +55,7 @@ impl Attention {
     ) -> Tensor<3> {
         let [batch, heads, len, d_kv] = query.dims();
         let scores = query.matmul(cached.keys.swap_dims(2, 3)); // [batch, heads, len, keys]
-        let scores = match bias {
-            Some(bias) => scores + bias.clone(),
-            None => scores,
-        };
-        let mixed = softmax(scores, 3).matmul(cached.values); // [batch, heads, len, d_kv]
+        let mixed = softmax_with_bias(scores, bias.cloned()).matmul(cached.values); // [batch, heads, len, d_kv]
         let mixed = mixed.swap_dims(1, 2).reshape([batch, len, heads * d_kv]);
         let y = self.output.forward_one(mixed, deltas);
         if deltas.touches(self.position) { deltas.output(self.position, x, y) } else { y }

@@ -1,5 +1,6 @@
 //! The feed-forward layer, plain (v1.0) or gated (v1.1).
 
+use super::kernels::gated_gelu;
 use super::{Activation, Deltas, LinearGroup};
 use crate::structure::PositionId;
 use burn::tensor::{Tensor, activation::relu};
@@ -18,21 +19,12 @@ impl FeedForward {
     pub(super) fn forward(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<3> {
         let touched = deltas.touches(self.position);
         let x = if touched { deltas.input(self.position, x) } else { x };
-        let mut inputs = self.input.forward(x.clone(), deltas).into_iter();
-        let first = inputs.next().expect("wi or wi_0");
+        let inputs = self.input.forward_side_by_side(x.clone(), deltas);
         let hidden = match self.activation {
-            Activation::Relu => relu(first),
-            Activation::GatedGelu => gelu_new(first) * inputs.next().expect("wi_1"),
+            Activation::Relu => relu(inputs),
+            Activation::GatedGelu => gated_gelu(inputs),
         };
         let y = self.output.forward_one(hidden, deltas);
         if touched { deltas.output(self.position, &x, y) } else { y }
     }
-}
-
-/// The tanh approximation of GELU: `½ x (1 + tanh(√(2/π) (x + 0.044715 x³)))`, as transformers' `gelu_new`.
-pub(crate) fn gelu_new<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    const SQRT_2_OVER_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
-    // x (c + 0.044715 c x²): cheaper than burn's powf
-    let inner = x.clone() * x.clone().square().mul_scalar(0.044715 * SQRT_2_OVER_PI).add_scalar(SQRT_2_OVER_PI);
-    x * inner.tanh().add_scalar(1.0).mul_scalar(0.5)
 }

@@ -7,7 +7,8 @@ use burn::tensor::Tensor;
 /// One or several linear maps with a common input (q, k, v; cross k, v; wi_0, wi_1), their weights side by side.
 #[derive(Debug, Clone)]
 pub struct LinearGroup {
-    /// `[d_in, Σ d_out]`: the transpose of PyTorch's layout.
+    /// `[d_in, Σ d_out]`: the transpose of PyTorch's layout. Where its number format is another than the input's, the product
+    /// is computed in it.
     weight: Tensor<2>,
     parts: Vec<(PositionId, usize)>,
 }
@@ -24,13 +25,23 @@ impl LinearGroup {
         self.parts.iter().map(|(position, _)| *position)
     }
 
-    /// The frozen products: `x [batch, len, d_in] -> [batch, len, d_out]` each.
-    pub fn product(&self, x: Tensor<3>) -> Vec<Tensor<3>> {
+    /// The frozen products side by side: `x [batch, len, d_in] -> [batch, len, Σ d_out]`.
+    fn whole(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, len, d_in] = x.dims();
         // one flat matrix product: a batched one repeats the weight per row
-        let y = x.reshape([batch * len, d_in]).matmul(self.weight.clone());
-        let total = self.weight.dims()[1];
-        let y = y.reshape([batch, len, total]);
+        let x = x.reshape([batch * len, d_in]);
+        let (outer, inner) = (x.dtype(), self.weight.dtype());
+        let y = if outer == inner {
+            x.matmul(self.weight.clone())
+        } else {
+            x.cast(inner).matmul(self.weight.clone()).cast(outer)
+        };
+        y.reshape([batch, len, self.weight.dims()[1]])
+    }
+
+    /// The frozen products: `x [batch, len, d_in] -> [batch, len, d_out]` each.
+    pub fn product(&self, x: Tensor<3>) -> Vec<Tensor<3>> {
+        let y = self.whole(x);
         if self.parts.len() == 1 {
             return vec![y];
         }
@@ -50,6 +61,15 @@ impl LinearGroup {
         }
         let x = self.positions().filter(|p| deltas.touches(*p)).fold(x, |x, p| deltas.input(p, x));
         deltas.linear(self, &x)
+    }
+
+    /// The outputs with deltas side by side, `[batch, len, Σ d_out]`.
+    pub fn forward_side_by_side(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<3> {
+        if !self.positions().any(|position| deltas.touches(position)) {
+            return self.whole(x);
+        }
+        let mut parts = self.forward(x, deltas);
+        if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 2) }
     }
 
     /// The output of a group of one.

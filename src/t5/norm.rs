@@ -1,6 +1,7 @@
 //! T5's layer norm: RMS without mean and bias.
 
 use super::Deltas;
+use super::kernels::{normalised, rms_norm};
 use crate::structure::PositionId;
 use burn::tensor::Tensor;
 
@@ -15,9 +16,11 @@ pub(super) struct Norm {
 impl Norm {
     /// `x [batch, len, d] -> [batch, len, d]`.
     pub(super) fn forward(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<3> {
-        let mean_square = x.clone().square().mean_dim(2);
-        let x_hat = x / mean_square.add_scalar(self.epsilon).sqrt();
+        if !deltas.touches(self.position) {
+            return rms_norm(x, self.weight.clone(), self.epsilon);
+        }
+        let x_hat = normalised(x, self.epsilon);
         let y = x_hat.clone() * self.weight.clone().unsqueeze();
-        if deltas.touches(self.position) { deltas.norm(self.position, &x_hat, y) } else { y }
+        deltas.norm(self.position, &x_hat, y)
     }
 }

@@ -3,7 +3,7 @@
 use super::{Error, Result, generator};
 use crate::t5::{Backbone, TokenBatch};
 use crate::task::{Split, Task};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand::seq::SliceRandom;
 
 /// One row as token ids.
@@ -113,7 +113,7 @@ pub struct Batch {
     /// Decoder inputs: the start token, then the target without its last.
     pub inputs: TokenBatch,
     /// Target id of every place, 0 on padding, `[rows · width]`.
-    labels: Vec<i32>,
+    pub(super) targets: Vec<u32>,
     /// 1 on targets, 0 on padding.
     weights: Vec<f32>,
 }
@@ -128,15 +128,15 @@ impl Batch {
             .collect();
         let (source, inputs) = (backbone.model.batch(sources)?, backbone.model.batch(&inputs)?);
         let width = inputs.width();
-        let mut labels = vec![0; targets.len() * width];
-        let mut weights = vec![0.0; labels.len()];
+        let mut ids = vec![0; targets.len() * width];
+        let mut weights = vec![0.0; ids.len()];
         for (row, target) in targets.iter().enumerate() {
             for (column, id) in target.iter().enumerate() {
-                labels[row * width + column] = *id as i32;
+                ids[row * width + column] = *id;
                 weights[row * width + column] = 1.0;
             }
         }
-        Ok(Self { source, inputs, labels, weights })
+        Ok(Self { source, inputs, targets: ids, weights })
     }
 
     /// The batch of these examples with their right answers.
@@ -146,11 +146,10 @@ impl Batch {
         Self::new(backbone, &sources, &targets)
     }
 
-    /// Labels `[rows, width, 1]` and weights `[rows, width]`.
-    pub(super) fn labels(&self, device: &Device) -> (Tensor<3, Int>, Tensor<2>) {
-        let (rows, width) = (self.inputs.rows(), self.inputs.width());
-        let labels = Tensor::from_data(TensorData::new(self.labels.clone(), [rows, width, 1]), device);
-        (labels, Tensor::from_data(TensorData::new(self.weights.clone(), [rows, width]), device))
+    /// Weights of the targets, `[rows, width]`.
+    pub(super) fn weights(&self, device: &Device) -> Tensor<2> {
+        let shape = [self.inputs.rows(), self.inputs.width()];
+        Tensor::from_data(TensorData::new(self.weights.clone(), shape), device)
     }
 
     /// Target tokens in the batch.

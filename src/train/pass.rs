@@ -2,8 +2,8 @@
 
 use super::{Batch, Result};
 use crate::delta::{Layout, Single};
-use crate::t5::{Backbone, Deltas, Encoded};
-use burn::tensor::{Tensor, activation::log_softmax};
+use crate::t5::{self, Backbone, Deltas, Encoded};
+use burn::tensor::Tensor;
 
 /// What a pass gives.
 #[derive(Debug, Clone)]
@@ -22,8 +22,9 @@ pub(super) fn target_log_probabilities(
     deltas: &dyn Deltas,
 ) -> Tensor<2> {
     let logits = backbone.model.decode(encoded, &batch.inputs, deltas);
-    let (labels, weights) = batch.labels(backbone.model.device());
-    log_softmax(logits, 2).gather(2, labels).squeeze_dim::<2>(2) * weights
+    let [rows, width, vocab] = logits.dims();
+    let found = t5::target_log_probabilities(logits.reshape([rows * width, vocab]), batch.targets.clone());
+    found.reshape([rows, width]) * batch.weights(backbone.model.device())
 }
 
 /// Loss and gradient of these values on a batch; the backbone stays outside autodiff.
