@@ -99,7 +99,7 @@ export interface paths {
         /** Moves an alias to a generation, or makes it. */
         put: operations["put_alias"];
         post?: never;
-        /** Deletes an alias; the generation stays. */
+        /** Deletes an alias; the generation stays. Without `latest` the adapter's bare name is refused until it is set again. */
         delete: operations["delete_alias"];
         options?: never;
         head?: never;

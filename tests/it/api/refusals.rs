@@ -59,6 +59,10 @@ async fn what_there_is_not() {
     assert_eq!(param, "model");
     check(&bench, ask("sst2@none"), 404, "alias_not_found", "sst2@none").await;
     check(&bench, ask("sst2@feedfeed"), 404, "generation_not_found", "sst2@feedfeed").await;
+    let bare = Bench::stocked().await;
+    bare.delete("/v1/adapters/sst2/aliases/latest").await.expect(200);
+    let param = check(&bare, ask("sst2"), 404, "alias_not_found", "set it: `s3delta adapters alias sst2 latest").await;
+    assert_eq!(param, "model");
     let ask = post("/v1/predictions", json!({"adapter": "none", "inputs": [{"sentence": "x"}]}));
     check(&bench, ask, 404, "adapter_not_found", "no adapter `none`").await;
     let search = post("/v1/searches", json!({"task": "none", "budget": "5%"}));
