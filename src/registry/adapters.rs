@@ -47,7 +47,7 @@ pub struct Generation {
     pub parameters: usize,
     /// Digest of the backbone that the weights were trained on.
     pub backbone_digest: String,
-    /// The task, if it is one that the registry knows.
+    /// The task in the version that the weights were trained on; the registry need not have it (any more).
     pub task: Option<TaskRef>,
     /// What it scored when it was made.
     pub score: Option<Score>,

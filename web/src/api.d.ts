@@ -479,7 +479,7 @@ export interface components {
             name: string;
             /** @description A structure document (JSON), or the id of a stored one. */
             structure: string;
-            /** @description Task that they were trained on. */
+            /** @description Task that they were trained on; the one that their metadata names as `task` and `task_digest` if absent. */
             task?: string | null;
             /**
              * Format: binary
