@@ -19,7 +19,7 @@ pub mod pretrain;
 
 use crate::config::Config;
 use crate::t5::{DeviceChoice, device};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use burn::tensor::Device;
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
@@ -163,6 +163,9 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         let home = self.home;
         match self.command {
+        if home.is_file() {
+            bail!("`{}` is a file: give a folder as --home (or S3DELTA_HOME), it is made if need be", home.display());
+        }
             Command::Quickstart(args) => args.run(&home),
             Command::Serve(args) => args.run(&home),
             Command::Space(args) => args.run(&home),

@@ -74,6 +74,15 @@ fn usage_and_failures_have_their_exit_codes() {
 }
 
 #[test]
+fn a_home_that_is_a_file_is_named() {
+    let home = tempfile::NamedTempFile::new().unwrap();
+    let words = format!("error: `{}` is a file: give a folder as --home", home.path().display());
+    for arguments in [&["adapters", "list"][..], &["serve", "--port", "0"], &["tokens", "list"], &["space"]] {
+        fails(home.path(), arguments, 1, &words);
+    }
+}
+
+#[test]
 fn generate_gives_transformers_ids() {
     let home = tempfile::tempdir().unwrap();
     let bytes = std::fs::read(fixture("tiny-v1.0/expected.safetensors")).unwrap();
