@@ -5,6 +5,7 @@ mod app;
 mod backbone;
 mod follow;
 mod generate;
+mod interrupt;
 mod objects;
 mod output;
 mod quickstart;
@@ -162,10 +163,10 @@ impl Cli {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
         let home = self.home;
-        match self.command {
         if home.is_file() {
             bail!("`{}` is a file: give a folder as --home (or S3DELTA_HOME), it is made if need be", home.display());
         }
+        match self.command {
             Command::Quickstart(args) => args.run(&home),
             Command::Serve(args) => args.run(&home),
             Command::Space(args) => args.run(&home),
@@ -182,7 +183,7 @@ impl Cli {
             Command::Backbone(command) => command.run(&home),
             Command::Pretrain(command) => {
                 let (device, _) = open_device(&command.compute.config(&home)?)?;
-                command.args.run(&device, &output::interrupted())
+                command.args.run(&device, &interrupt::noted())
             }
         }
     }

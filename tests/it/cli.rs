@@ -203,3 +203,28 @@ fn a_killed_search_goes_on_and_ends_as_if_nothing_had_happened() {
     let text = run(home.path(), &["generate", "--adapter", folder, "--text", "a text", "--max-new-tokens", "3"]);
     assert!(text.status.success(), "{}", String::from_utf8_lossy(&text.stderr));
 }
+
+#[cfg(unix)]
+#[test]
+fn a_signal_stops_a_job_that_waits() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path());
+    let search = |steps: u32| {
+        let request = json!({
+            "task": "builtin-topic", "budget": "5.447%", "train_rows": 64, "steps": steps, "batch_size": 4,
+            "evaluations": 1, "retrain": false,
+        });
+        server.post("/v1/searches", &request)["id"].as_str().unwrap().to_string()
+    };
+    json_of(home.path(), &["tasks", "import", "builtin-topic"]);
+    let (running, waiting) = (search(300), search(2));
+    server.watch(&running, |event, _| event == "progress");
+    let mut resume = command(home.path(), &["jobs", "resume", &waiting]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(resume.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert_eq!(told.next(), Some(format!("job {waiting}")));
+    assert!(Command::new("kill").arg(resume.id().to_string()).status().unwrap().success());
+    assert!(told.any(|line| line.contains("was stopped; go on with")));
+    assert_eq!(resume.wait().unwrap().code(), Some(1));
+    let job = server.get(&format!("/v1/jobs/{waiting}"));
+    assert_eq!((&job["state"], &job["started"]), (&json!("cancelled"), &Value::Null), "it did not wait for its turn");
+}
