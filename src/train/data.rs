@@ -174,4 +174,16 @@ mod tests {
         assert_eq!(rows, (0..10).collect::<Vec<_>>());
         assert_eq!(order.batch(1), Order::new(10, 4, 7, "test").batch(1));
     }
+
+    #[test]
+    fn halves_share_no_row_and_depend_on_the_seed() {
+        let task = crate::task::builtin("builtin-topic").unwrap();
+        let train = (0..91).map(|id| Example { source: vec![id], answer: 0 }).collect();
+        let data = EncodedTask { task, candidates: Vec::new(), train, dev: Vec::new(), test: Vec::new() };
+        let (delta, structural) = data.halves(5);
+        assert_eq!((delta.len(), structural.len()), (46, 45));
+        assert!(delta.iter().all(|example| !structural.contains(example)));
+        assert_eq!(data.halves(5), (delta.clone(), structural));
+        assert_ne!(data.halves(6).0, delta);
+    }
 }
