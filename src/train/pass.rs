@@ -2,8 +2,8 @@
 
 use super::{Batch, Result};
 use crate::delta::{Layout, Single};
-use crate::t5::{Backbone, Deltas, Encoded};
-use burn::tensor::{Tensor, activation::log_softmax};
+use crate::t5::Backbone;
+use burn::tensor::activation::log_softmax;
 
 /// What a pass gives.
 #[derive(Debug, Clone)]
@@ -14,24 +14,15 @@ pub struct Pass {
     pub gradient: Vec<f32>,
 }
 
-/// The log-probability of every target token under teacher forcing, 0 on padding: `[rows, width]`.
-pub(super) fn target_log_probabilities(
-    backbone: &Backbone,
-    encoded: &Encoded,
-    batch: &Batch,
-    deltas: &dyn Deltas,
-) -> Tensor<2> {
-    let logits = backbone.model.decode(encoded, &batch.inputs, deltas);
-    let (labels, weights) = batch.labels(backbone.model.device());
-    log_softmax(logits, 2).gather(2, labels).squeeze_dim::<2>(2) * weights
-}
-
 /// Loss and gradient of these values on a batch; the backbone stays outside autodiff.
 pub fn pass(backbone: &Backbone, layout: &Layout, values: &[f32], batch: &Batch) -> Result<Pass> {
     let device = backbone.model.device();
     let (single, leaves) = Single::tracked(layout, values, backbone.positions.len(), device);
     let encoded = backbone.model.encode(&batch.source, &single);
-    let loss = target_log_probabilities(backbone, &encoded, batch, &single).sum().div_scalar(-batch.tokens());
+    let logits = backbone.model.decode(&encoded, &batch.inputs, &single);
+    let (labels, weights) = batch.labels(device);
+    let log_probabilities = log_softmax(logits, 2).gather(2, labels).squeeze_dim::<2>(2) * weights; // [rows, width]
+    let loss = log_probabilities.sum().div_scalar(-batch.tokens());
     let mut gradients = loss.backward();
     let gradient = leaves.gradient(&mut gradients);
     Ok(Pass { loss: loss.into_scalar::<f32>().into(), gradient })
