@@ -18,8 +18,14 @@ fn main() -> ExitCode {
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, but those whose text a message before them holds already.
+fn told(error: &anyhow::Error) -> String {
+    let join = |said: String, cause: String| if said.contains(&cause) { said } else { said + ": " + &cause };
+    error.chain().map(ToString::to_string).reduce(join).unwrap_or_default()
 }

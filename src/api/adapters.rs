@@ -34,7 +34,7 @@ pub struct AdapterUpload {
     /// Delta weights: a safetensors file with `backbone_digest` in its metadata.
     #[schema(format = Binary)]
     weights: String,
-    /// Task that they were trained on.
+    /// Task that they were trained on; the one that their metadata names as `task` and `task_digest` if absent.
     task: Option<String>,
     /// Aliases to move to the new generation, with commas between; `latest` if absent.
     aliases: Option<String>,

@@ -41,7 +41,7 @@ pub(crate) async fn put_alias(
     Ok(([(ETAG, format!("\"{to}\""))], Json(adapter)).into_response())
 }
 
-/// Deletes an alias; the generation stays.
+/// Deletes an alias; the generation stays. Without `latest` the adapter's bare name is refused until it is set again.
 #[utoipa::path(delete, path = "/v1/adapters/{name}/aliases/{alias}", tag = "adapters",
     params(("name" = String, Path, description = "The adapter"), ("alias" = String, Path, description = "The alias"),
         ("if-match" = Option<String>, Header, description = "Digest, in quotes, that it must stand for now")),

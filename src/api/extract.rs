@@ -3,7 +3,7 @@
 use super::{ApiError, AppState};
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
+    extract::{FromRequest, FromRequestParts, Request},
     http::{HeaderMap, StatusCode, request::Parts},
 };
 use serde::{
@@ -36,10 +36,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
             ),
             _ => ApiError::malformed("body_unreadable", format!("the body cannot be read: {}", rejection.body_text())),
         })?;
-        match axum::Json::from_bytes(&bytes) {
-            Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(rejection) => Err(json_error(&rejection, &bytes)),
-        }
+        read(&bytes).map(Self)
     }
 }
 
@@ -49,18 +46,30 @@ impl<T: Serialize> axum::response::IntoResponse for Json<T> {
     }
 }
 
-fn json_error(rejection: &JsonRejection, bytes: &[u8]) -> ApiError {
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let malformed = |error| ApiError::malformed("json_malformed", format!("the body is not valid JSON: {error}"));
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let error = match serde_path_to_error::deserialize(&mut reader) {
+        Ok(value) => return reader.end().map(|()| value).map_err(malformed),
+        Err(error) => error,
+    };
     // a field that does not fit may stand before the place where the text breaks off
-    if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
-        return ApiError::malformed("json_malformed", format!("the body is not valid JSON: {error}"));
-    }
-    // axum's preamble says only that the JSON does not fit; what follows names the place
-    let text = rejection.body_text();
-    let cause = text.split_once(": ").map_or(text.as_str(), |(_, cause)| cause);
-    let error = ApiError::unservable("request_invalid", format!("the request is not valid: {cause}"));
-    match field(cause) {
-        Some(field) => error.at(field),
-        None => error,
+    serde_json::from_slice::<IgnoredAny>(bytes).map_err(malformed)?;
+    let refused = ApiError::unservable("request_invalid", format!("the request is not valid: {error}"));
+    Err(match place(&error) {
+        Some(place) => refused.at(place),
+        None => refused,
+    })
+}
+
+/// Where in the body an error lies, such as `rows.dev[1].label`; none for the body as a whole.
+fn place(error: &serde_path_to_error::Error<serde_json::Error>) -> Option<String> {
+    let path = Some(error.path().to_string()).filter(|path| path != ".");
+    // the path ends at the object that lacks the field
+    let lacking = Some(error.inner().to_string()).filter(|message| message.starts_with("missing field"));
+    match (path, lacking.as_deref().and_then(field)) {
+        (Some(path), Some(field)) => Some(format!("{path}.{field}")),
+        (path, field) => path.or(field),
     }
 }
 

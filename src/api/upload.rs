@@ -2,7 +2,9 @@
 
 use super::{ApiError, AppState, Result, structures::with_provenance};
 use crate::{
-    registry::{Adapter, Blob, DEFAULT_ALIAS, NewGeneration, TaskRef, check_name, validate_weights},
+    registry::{
+        Adapter, Blob, DEFAULT_ALIAS, ErrorKind, NewGeneration, Registry, TaskRef, check_name, validate_weights,
+    },
     structure::Structure,
 };
 use axum::{
@@ -83,13 +85,11 @@ pub(crate) fn store(state: &AppState, parts: Parts) -> Result<Adapter> {
     for alias in &parts.aliases {
         check_name("an alias", alias).map_err(|error| ApiError::from(error).at("aliases"))?;
     }
-    let task = parts.task.as_deref().map(|task| registry.task(task)).transpose();
-    let task = task.map_err(|error| ApiError::from(error).at("task"))?;
-    let task = task.map(|task| TaskRef { name: task.name, digest: task.digest });
     let structure = structure(state, &parts.structure).map_err(|error| error.at("structure"))?;
     structure.check_fits(&backbone.shape).map_err(|error| ApiError::from(error).at("structure"))?;
     let info =
         validate_weights(&parts.weights.read()?, &structure).map_err(|error| ApiError::from(error).at("weights"))?;
+    let task = task(registry, parts.task.as_deref(), &info.metadata)?;
     let backbone_digest = trained_on(&info.metadata, &structure.id, parts.allow_backbone_mismatch)?;
     if backbone_digest != backbone.digest && !parts.allow_backbone_mismatch {
         let message = format!(
@@ -132,6 +132,26 @@ fn structure(state: &AppState, text: &str) -> Result<Structure> {
         _ => ApiError::malformed("json_malformed", format!("the structure is not valid JSON: {error}")),
     })?;
     Ok(structure.validate()?)
+}
+
+/// The task of the part, or else the one that the weights name: in the version that they tell, stored here or not, or
+/// in the stored one if they tell none.
+fn task(registry: &Registry, part: Option<&str>, metadata: &BTreeMap<String, String>) -> Result<Option<TaskRef>> {
+    let stored = |name: &str| registry.task(name).map(|task| TaskRef { name: task.name, digest: task.digest });
+    if let Some(name) = part {
+        return stored(name).map(Some).map_err(|error| ApiError::from(error).at("task"));
+    }
+    // what other makers of files call their task need not be one of ours
+    let Some(name) = metadata.get("task").filter(|name| check_name("a task", name).is_ok()) else {
+        return Ok(None);
+    };
+    if let Some(digest) = metadata.get("task_digest").and_then(|digest| digest.parse().ok()) {
+        return Ok(Some(TaskRef { name: name.clone(), digest }));
+    }
+    match stored(name) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        found => Ok(Some(found?)),
+    }
 }
 
 /// The backbone that the weights say they were trained on.

@@ -1,6 +1,6 @@
 //! Submits a job and shows its progress until it ends.
 
-use super::output;
+use super::interrupt;
 use super::session::Session;
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -8,38 +8,34 @@ use serde::Serialize;
 use serde_json::Value;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
 
 /// How often a line tells of the progress where there is no terminal to draw a bar on.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Submits a job to `path` and follows it; the answer is the finished job.
 pub(super) fn submit(session: &Session, path: &str, request: &impl Serialize) -> Result<Value> {
+    // before there is a job, so that no signal can leave it behind
+    let interrupt = interrupt::listen();
     let job = session.post(path, request)?;
-    let id = job["id"].as_str().unwrap_or_default().to_string();
+    let id = job["id"].as_str().unwrap_or_default();
     eprintln!("job {id}");
-    follow(session, &id)
+    follow(session, id, interrupt)
 }
 
 /// Puts a job back into the queue, if it does not run already, and follows it.
 pub(super) fn resume(session: &Session, id: &str) -> Result<Value> {
-    session.post(&format!("/v1/jobs/{id}/resume"), &serde_json::json!({}))?;
-    follow(session, id)
+    submit(session, &format!("/v1/jobs/{id}/resume"), &serde_json::json!({}))
 }
 
-/// Follows a job on standard error. Ctrl-C cancels it, which leaves a checkpoint to resume from.
-pub(super) fn follow(session: &Session, id: &str) -> Result<Value> {
+/// Follows a job on standard error. Ctrl-C and SIGTERM cancel it, which leaves a checkpoint to resume from.
+fn follow(session: &Session, id: &str, mut interrupt: watch::Receiver<bool>) -> Result<Value> {
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template("{prefix:>9} {bar:28} {pos}/{len} {msg}").expect("a fixed template"));
     let terminal = std::io::stderr().is_terminal();
     let mut told = Instant::now();
-    let interrupted = output::interrupted();
-    let mut cancelled = false;
     let mut last = Value::Null;
-    session.events(&format!("/v1/jobs/{id}/events"), |event, data| {
-        if interrupted() && !cancelled {
-            cancelled = true;
-            session.post(&format!("/v1/jobs/{id}/cancel"), &serde_json::json!({}))?;
-        }
+    let on_event = |event: &str, data: Value| {
         match event {
             "progress" if terminal => show(&bar, &data),
             "progress" if told.elapsed() >= TELL_EVERY => {
@@ -51,6 +47,22 @@ pub(super) fn follow(session: &Session, id: &str) -> Result<Value> {
             _ => {}
         }
         Ok(true)
+    };
+    let (ends, ended) = oneshot::channel::<()>();
+    // on a thread of its own: events are rare while a job waits for its turn or is evaluated
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let interrupted = async {
+                tokio::select! { came = interrupt.wait_for(|came| *came) => came.is_ok(), _ = ended => false }
+            };
+            if session.wait(interrupted)
+                && let Err(error) = session.post(&format!("/v1/jobs/{id}/cancel"), &serde_json::json!({}))
+            {
+                eprintln!("job {id} is not stopped: {error:#}");
+            }
+        });
+        let _ends = ends;
+        session.events(&format!("/v1/jobs/{id}/events"), on_event)
     })?;
     bar.finish_and_clear();
     if !matches!(last["state"].as_str(), Some("succeeded" | "failed" | "cancelled")) {

@@ -5,6 +5,7 @@ mod app;
 mod backbone;
 mod follow;
 mod generate;
+mod interrupt;
 mod objects;
 mod output;
 mod quickstart;
@@ -19,7 +20,7 @@ pub mod pretrain;
 
 use crate::config::Config;
 use crate::t5::{DeviceChoice, device};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use burn::tensor::Device;
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
@@ -162,6 +163,9 @@ impl Cli {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
         let home = self.home;
+        if home.is_file() {
+            bail!("`{}` is a file: give a folder as --home (or S3DELTA_HOME), it is made if need be", home.display());
+        }
         match self.command {
             Command::Quickstart(args) => args.run(&home),
             Command::Serve(args) => args.run(&home),
@@ -179,7 +183,7 @@ impl Cli {
             Command::Backbone(command) => command.run(&home),
             Command::Pretrain(command) => {
                 let (device, _) = open_device(&command.compute.config(&home)?)?;
-                command.args.run(&device, &output::interrupted())
+                command.args.run(&device, &interrupt::noted())
             }
         }
     }

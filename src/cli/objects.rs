@@ -2,8 +2,8 @@
 
 use super::session::Session;
 use super::{On, follow, output, training};
-use crate::registry::Digest;
-use anyhow::{Context, Result, bail};
+use crate::registry::{Adapter, DEFAULT_ALIAS, Digest, Generation};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -120,7 +120,7 @@ pub(crate) enum Adapters {
         name: String,
         /// The alias.
         alias: String,
-        /// Digest of the generation, or a unique prefix.
+        /// Digest of the generation, or a unique prefix of 6 characters or more.
         generation: String,
     },
     /// Remove an adapter with all its generations.
@@ -179,7 +179,7 @@ impl Adapters {
             }
             Self::Export { reference, folder } => export(&session, reference, folder),
             Self::Alias { name, alias, generation } => {
-                let digest = select(&session.get(&format!("/v1/adapters/{name}"))?, generation)?;
+                let digest = adapter(&session, name)?.select(generation)?.digest;
                 let body = serde_json::to_vec(&json!({"generation": digest}))?;
                 output::json(&session.put(&format!("/v1/adapters/{name}/aliases/{alias}"), &body)?)
             }
@@ -188,32 +188,19 @@ impl Adapters {
     }
 }
 
-/// The digest of the generation that `name`, `name@alias` or `name@digest` means.
-fn select(adapter: &Value, selector: &str) -> Result<String> {
-    if let Some(digest) = adapter["aliases"][selector].as_str() {
-        return Ok(digest.into());
-    }
-    let generations = adapter["generations"].as_array().cloned().unwrap_or_default();
-    let digests = generations.iter().filter_map(|generation| generation["digest"].as_str());
-    let found: Vec<_> = digests.filter(|digest| digest.starts_with(selector)).collect();
-    match found[..] {
-        [one] => Ok(one.into()),
-        [] => bail!("{} has no alias or generation `{selector}`", adapter["name"]),
-        _ => bail!("`{selector}` is the start of {} generations of {}: give more of it", found.len(), adapter["name"]),
-    }
-}
-
 /// The structure document and weights of an adapter reference.
 pub(super) fn fetch(session: &Session, reference: &str) -> Result<(Vec<u8>, Vec<u8>)> {
-    let (name, selector) = reference.split_once('@').unwrap_or((reference, "latest"));
-    let adapter = session.get(&format!("/v1/adapters/{name}"))?;
-    let digest = select(&adapter, selector)?;
-    let generations = adapter["generations"].as_array().cloned().unwrap_or_default();
-    let generation = generations.into_iter().find(|g| g["digest"] == digest.as_str()).unwrap_or_default();
-    let id = generation["structure"].as_str().unwrap_or_default();
-    let structure = serde_json::to_vec_pretty(&session.get(&format!("/v1/structures/{id}"))?)?;
+    let (name, selector) = reference.split_once('@').unwrap_or((reference, DEFAULT_ALIAS));
+    let adapter = adapter(session, name)?;
+    let Generation { digest, structure, .. } = adapter.select(selector)?;
+    let structure = serde_json::to_vec_pretty(&session.get(&format!("/v1/structures/{structure}"))?)?;
     let weights = session.bytes(&format!("/v1/adapters/{name}/generations/{digest}/weights"))?;
     Ok((structure, weights))
+}
+
+fn adapter(session: &Session, name: &str) -> Result<Adapter> {
+    let found = session.get(&format!("/v1/adapters/{name}"))?;
+    serde_json::from_value(found).context("the server's answer is no adapter")
 }
 
 fn export(session: &Session, reference: &str, folder: &Path) -> Result<()> {

@@ -1,10 +1,8 @@
-//! What commands print, and Ctrl-C.
+//! What commands print.
 
 use anyhow::Result;
 use serde::Serialize;
 use std::io::Write;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Prints a line. A reader that has seen enough (`| head`) ends the command without a word.
 pub(super) fn line(text: impl std::fmt::Display) {
@@ -32,19 +30,4 @@ pub(super) fn table(headers: &[&str], rows: &[Vec<String>]) {
     };
     print(headers.to_vec());
     rows.iter().for_each(|row| print(row.iter().map(String::as_str).collect()));
-}
-
-/// A question whether Ctrl-C was pressed. The first press is noted; a second one ends the process at once.
-pub(super) fn interrupted() -> impl Fn() -> bool + Send + Sync + Clone + 'static {
-    let pressed = Arc::new(AtomicBool::new(false));
-    let noted = pressed.clone();
-    let handler = move || {
-        if noted.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-        eprintln!("\nstopping; press Ctrl-C again to end at once");
-    };
-    // a handler that another part has set already stays
-    let _ = ctrlc::set_handler(handler);
-    move || pressed.load(Ordering::SeqCst)
 }

@@ -69,6 +69,11 @@ impl Session {
         }
     }
 
+    /// Waits for this on the calling thread.
+    pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
     pub(super) fn get(&self, path: &str) -> Result<Value> {
         self.json(self.send(Method::GET, path, None, &[])?)
     }

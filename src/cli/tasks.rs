@@ -4,7 +4,7 @@ use super::On;
 use super::output;
 use super::session::Session;
 use crate::task::{self, Split, Task};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -122,10 +122,9 @@ pub(super) fn register(session: &Session, name: &str, data: &Data) -> Result<Str
             return Ok(name.into());
         }
     }
-    let mut task = task::open(name, data.data.as_deref()).with_context(|| format!("task `{name}`"))?;
+    let mut task = task::open(name, data.data.as_deref())?;
     if let Some(other) = &data.exclude_overlap_with {
-        let other = task::open(other, data.data.as_deref()).with_context(|| format!("task `{other}`"))?;
-        exclude(&mut task, &other)?;
+        exclude(&mut task, &task::open(other, data.data.as_deref())?)?;
     }
     let path = format!("/v1/tasks/{}", task.name());
     session.put(&path, &task.to_bytes())?;

@@ -25,6 +25,9 @@ pub struct Metadata {
     /// Task that they were trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
+    /// Digest of that task's definition and rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_digest: Option<String>,
     /// Score, as text, such as `accuracy 0.91 on test`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<String>,
@@ -54,6 +57,7 @@ impl DeltaWeights {
             ("backbone_digest", &self.metadata.backbone),
         ]);
         metadata.extend(self.metadata.task.as_deref().map(|task| ("task", task)));
+        metadata.extend(self.metadata.task_digest.as_deref().map(|digest| ("task_digest", digest)));
         metadata.extend(self.metadata.score.as_deref().map(|score| ("score", score)));
         Ok(with_metadata(&safetensors::serialize(views, None).map_err(wrong)?, &metadata))
     }
@@ -91,6 +95,7 @@ impl DeltaWeights {
             structure: structure.id.clone(),
             backbone: field("backbone_digest").unwrap_or_default(),
             task: field("task"),
+            task_digest: field("task_digest"),
             score: field("score"),
         };
         Ok(Self { values, metadata })

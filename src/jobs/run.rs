@@ -268,6 +268,7 @@ impl Run<'_> {
             structure: structure.id.clone(),
             backbone: self.backbone.digest.clone(),
             task: Some(record.name.clone()),
+            task_digest: Some(record.digest.to_string()),
             score: Some(format!("{metric} {:.4} on test", test.score)),
         };
         let weights = DeltaWeights { values: trained.values, metadata };

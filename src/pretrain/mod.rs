@@ -21,7 +21,8 @@ mod vocabulary;
 
 pub use checkpoint::Checkpoint;
 pub use config::{
-    CorruptionConfig, ModelConfig, Optimizer, Precision, PretrainConfig, Schedule, TextConfig, TrainingConfig, VocabularyConfig,
+    CorruptionConfig, ModelConfig, Optimizer, Precision, PretrainConfig, Schedule, TextConfig, TrainingConfig,
+    VocabularyConfig,
 };
 pub use corpus::{Passages, read_text};
 pub use corruption::{Corruption, Example, random_spans_noise_mask};

@@ -1,7 +1,7 @@
 //! All parameters of a model as one flat vector, in the order of [`parameter_specs`].
 
-use crate::t5::{Config, ParameterSource, ParameterSpec, Result, T5, parameter_specs};
 use super::config::Precision;
+use crate::t5::{Config, ParameterSource, ParameterSpec, Result, T5, parameter_specs};
 use burn::tensor::{Device, FloatDType, Gradients, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

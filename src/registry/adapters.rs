@@ -47,7 +47,7 @@ pub struct Generation {
     pub parameters: usize,
     /// Digest of the backbone that the weights were trained on.
     pub backbone_digest: String,
-    /// The task, if it is one that the registry knows.
+    /// The task in the version that the weights were trained on; the registry need not have it (any more).
     pub task: Option<TaskRef>,
     /// What it scored when it was made.
     pub score: Option<Score>,
@@ -145,13 +145,18 @@ impl Adapter {
     }
 
     /// The generation that an alias, a digest or the prefix of one stands for; an alias comes first.
+    ///
+    /// # Errors
+    /// [`Error::NoAlias`], which names the newest generation and how to set the alias.
     pub fn select(&self, selector: &str) -> Result<&Generation> {
         if let Some(digest) = self.aliases.get(selector) {
             return self.generation(digest);
         }
-        let whole = format!("{}@{}", self.name, selector.chars().take(128).collect::<String>());
+        let short: String = selector.chars().take(128).collect();
+        let whole = format!("{}@{short}", self.name);
         if selector.len() < SHORTEST_PREFIX || !is_hex(selector) {
-            return Err(Error::not_found(Noun::Alias, whole));
+            let newest = self.generations.last().ok_or_else(|| Error::not_found(Noun::Generation, whole))?.digest;
+            return Err(Error::NoAlias { adapter: self.name.clone(), alias: short, newest });
         }
         let fits = |generation: &&Generation| generation.digest.to_string().starts_with(selector);
         let found: Vec<_> = self.generations.iter().filter(fits).collect();
@@ -242,6 +247,9 @@ impl Registry {
 
     /// What `name`, `name@alias` or `name@digest` (or 6 characters of it or more) stands for; a bare name is
     /// `name@latest`.
+    ///
+    /// # Errors
+    /// Those of [`Adapter::select`], or [`Error::NotFound`] if there is no such adapter.
     pub fn resolve(&self, reference: &str) -> Result<ResolvedAdapter> {
         let (name, selector) = reference.split_once('@').unwrap_or((reference, DEFAULT_ALIAS));
         // a deletion may come between the look-ups: then the adapter's record says what is gone
@@ -277,7 +285,8 @@ impl Registry {
         Ok(adapter)
     }
 
-    /// Deletes an alias, if it stands for what the caller expects.
+    /// Deletes an alias, if it stands for what the caller expects. Any may go, [`DEFAULT_ALIAS`] too, which takes the
+    /// bare name out of service until it is set again.
     pub fn delete_alias(&self, name: &str, alias: &str, expected: Expected) -> Result<Adapter> {
         let mut write = self.store().write();
         let mut adapter = self.adapter(name)?;

@@ -131,6 +131,19 @@ pub enum Error {
         /// Its name or id.
         name: String,
     },
+    /// An alias that an adapter does not have; a bare name stands for `latest`.
+    #[error(
+        "there is no alias `{adapter}@{alias}`: name a generation, such as `{adapter}@{newest}`, or set it: \
+         `s3delta adapters alias {adapter} {alias} {newest}`"
+    )]
+    NoAlias {
+        /// The adapter.
+        adapter: String,
+        /// The alias.
+        alias: String,
+        /// Its newest generation.
+        newest: Digest,
+    },
     /// A prefix that fits several.
     #[error("`{prefix}` fits several: {}; give more characters", matches.join(", "))]
     Ambiguous {
@@ -269,6 +282,7 @@ impl Error {
                 Noun::Job => "job_not_found",
                 Noun::Blob => "blob_not_found",
             },
+            Error::NoAlias { .. } => "alias_not_found",
             Error::Ambiguous { .. } => "reference_ambiguous",
             Error::Name { .. } => "name_invalid",
             Error::Digest(_) => "digest_invalid",
@@ -290,7 +304,7 @@ impl Error {
     /// How to answer it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::NotFound { .. } => ErrorKind::NotFound,
+            Error::NotFound { .. } | Error::NoAlias { .. } => ErrorKind::NotFound,
             Error::StructureInUse { .. }
             | Error::GenerationInUse { .. }
             | Error::BackboneMismatch { .. }

@@ -94,7 +94,7 @@ pub fn search(
     observer: &mut dyn Observer,
     resume: Option<&[u8]>,
 ) -> Result<Found> {
-    let run = Run::new(backbone, space, budget, data, settings)?;
+    let mut run = Run::new(backbone, space, budget, data, settings)?;
     let mut state = match resume {
         Some(bytes) => State::from_checkpoint(Checkpoint::from_bytes(bytes)?, run.layout.len(), space.len())?,
         None => State::new(run.layout.init(&mut generator(settings.seed, "init", 0)), space.len()),
@@ -121,17 +121,21 @@ pub fn search(
     })
 }
 
-/// What does not change during a search.
+/// What a search works with.
 struct Run<'a> {
     backbone: &'a Backbone,
     data: &'a EncodedTask,
     settings: &'a Settings,
     layout: Layout,
     gate: Gate,
-    delta_half: Vec<Example>,
-    structural_half: Vec<Example>,
-    delta_rows: Rows,
-    structural_rows: Rows,
+    delta_half: Half,
+    structural_half: Half,
+}
+
+/// One half of the training rows, and the order in which they come.
+struct Half {
+    examples: Vec<Example>,
+    order: Rows,
 }
 
 /// The state between two steps.
@@ -183,6 +187,10 @@ impl<'a> Run<'a> {
             let what = "a search needs two training rows or more, one for each half".into();
             return Err(Error::Task { task: data.task.name().into(), what });
         }
+        let half = |examples: Vec<Example>, purpose| {
+            let order = Rows::new(examples.len(), settings.batch_size, settings.seed, purpose);
+            Half { examples, order }
+        };
         let sizes = space.sizes().iter().map(|size| *size as f64).collect();
         Ok(Self {
             backbone,
@@ -190,15 +198,13 @@ impl<'a> Run<'a> {
             settings,
             layout: Layout::new(&backbone.positions, space.modules())?,
             gate: Gate { sizes, budget: budget as f64, tau: settings.tau, beta: settings.beta },
-            delta_rows: Rows::new(delta_half.len(), settings.batch_size, settings.seed, "search delta"),
-            structural_rows: Rows::new(structural_half.len(), settings.batch_size, settings.seed, "search structural"),
-            delta_half,
-            structural_half,
+            delta_half: half(delta_half, "search delta"),
+            structural_half: half(structural_half, "search structural"),
         })
     }
 
     /// One step: z from one draw of u, shared by all passes; α by Adam, then δ by AdamW (paper eq. 10–13).
-    fn step(&self, state: &mut State) -> Result<Report> {
+    fn step(&mut self, state: &mut State) -> Result<Report> {
         let settings = self.settings;
         let rate = linear_decay(settings.learning_rate, state.step, settings.steps);
         let structural_rate = linear_decay(settings.structural_learning_rate, state.step, settings.steps);
@@ -206,8 +212,9 @@ impl<'a> Run<'a> {
         let u: Vec<f64> = state.alpha.iter().map(|_| draw.random()).collect();
         let (p, zeta) = self.gate.probabilities(&state.alpha);
         let z = self.gate.sample(&p, &u);
-        let delta_batch = self.batch(&self.delta_half, &self.delta_rows, state.step)?;
-        let structural_batch = self.batch(&self.structural_half, &self.structural_rows, state.step)?;
+        let (backbone, candidates) = (self.backbone, &self.data.candidates);
+        let delta_batch = self.delta_half.batch(backbone, candidates, state.step)?;
+        let structural_batch = self.structural_half.batch(backbone, candidates, state.step)?;
 
         let own = self.pass(&state.values, &z, &delta_batch)?;
         let virtual_step = perturbed(&state.values, &own.values, -rate);
@@ -253,11 +260,6 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn batch(&self, half: &[Example], rows: &Rows, step: usize) -> Result<Batch> {
-        let rows: Vec<_> = rows.batch(step).into_iter().map(|row| &half[row]).collect();
-        Batch::of(self.backbone, &rows, &self.data.candidates)
-    }
-
     /// Gradients with respect to δ and z at once: the gates are folded into the values on the host.
     fn pass(&self, values: &[f32], z: &[f64], batch: &Batch) -> Result<Gated> {
         let folded = self.layout.fold_gates(values, z);
@@ -278,6 +280,13 @@ impl<'a> Run<'a> {
             (state.best_alpha, state.best_score, state.best_step) = (state.alpha.clone(), Some(found), state.step);
         }
         Ok(p)
+    }
+}
+
+impl Half {
+    fn batch(&mut self, backbone: &Backbone, candidates: &[Vec<u32>], step: usize) -> Result<Batch> {
+        let rows: Vec<_> = self.order.batch(step).iter().map(|row| &self.examples[*row]).collect();
+        Batch::of(backbone, &rows, candidates)
     }
 }
 

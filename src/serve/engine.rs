@@ -3,11 +3,11 @@
 use super::adapters::{Loaded, Loader, Read, Resident};
 use super::compute::Compute;
 use super::decoding::{Decoding, Row, State, count};
-use super::scoring::{self, Target, score};
+use super::scoring::{self, score};
 use super::view::View;
 use super::{BackboneInfo, Command, Engine, Error, Result, Settings, Tokenize};
 use crate::delta::Single;
-use crate::t5::Backbone;
+use crate::t5::{Backbone, Target};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::mpsc::error::TryRecvError;

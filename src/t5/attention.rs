@@ -3,13 +3,21 @@
 use super::kernels::softmax_with_bias;
 use super::{Deltas, LinearGroup};
 use crate::structure::PositionId;
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 
 /// Keys and values of one layer, each `[batch, heads, keys, d_kv]`.
 #[derive(Debug, Clone)]
 pub(super) struct KeysValues {
     pub(super) keys: Tensor<4>,
     pub(super) values: Tensor<4>,
+}
+
+impl KeysValues {
+    /// These rows, in this order; a row may be named more than once.
+    pub(super) fn select(&self, rows: &Tensor<1, Int>) -> Self {
+        let pick = |tensor: &Tensor<4>| tensor.clone().select(0, rows.clone());
+        Self { keys: pick(&self.keys), values: pick(&self.values) }
+    }
 }
 
 /// Self-attention (`input` holds q, k, v) or cross-attention (`input` holds q, `context` k and v).

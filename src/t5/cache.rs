@@ -61,13 +61,9 @@ impl Cache {
         let device = self.cross_mask.device();
         let ids: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
         let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows.len()]), &device);
-        let pick = |kv: KeysValues| KeysValues {
-            keys: kv.keys.select(0, ids.clone()),
-            values: kv.values.select(0, ids.clone()),
-        };
         for layer in &mut self.layers {
-            layer.own = layer.own.take().map(pick);
-            layer.cross = pick(layer.cross.clone());
+            layer.own = layer.own.take().map(|own| own.select(&ids));
+            layer.cross = layer.cross.select(&ids);
         }
         self.cross_mask = self.cross_mask.clone().select(0, ids.clone());
         self.lengths = rows.iter().map(|row| self.lengths[*row]).collect();

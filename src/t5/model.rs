@@ -1,5 +1,6 @@
 //! The whole model: embedding, encoder, decoder, output layer.
 
+use super::attention::Attention;
 use super::source::{ParameterSource, parameter_specs};
 use super::stack::Stack;
 use super::{Cache, Config, Deltas, Error, LinearGroup, Result, TokenBatch};
@@ -32,11 +33,16 @@ pub struct Encoded {
 impl Encoded {
     /// These rows, in this order; a row may be named more than once, such as for several targets of one source.
     pub fn select(&self, rows: &[usize]) -> Self {
-        let ids: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows.len()]), &self.hidden.device());
+        let ids = row_ids(rows, &self.hidden.device());
         let mask = self.mask.clone().map(|mask| mask.select(0, ids.clone()));
         Self { hidden: self.hidden.clone().select(0, ids), mask }
     }
+}
+
+/// Rows of a batch as a tensor.
+fn row_ids(rows: &[usize], device: &Device) -> Tensor<1, Int> {
+    let ids: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
+    Tensor::from_data(TensorData::new(ids, [rows.len()]), device)
 }
 
 impl T5 {
@@ -91,7 +97,26 @@ impl T5 {
 
     /// Logits under teacher forcing: `inputs` are the decoder's input ids (the start id first) -> `[batch, len, vocab]`.
     pub fn decode(&self, encoded: &Encoded, inputs: &TokenBatch, deltas: &dyn Deltas) -> Tensor<3> {
-        let x = self.decoder.decode(self.embed(inputs), &encoded.hidden, encoded.mask.as_ref(), deltas);
+        let context = |attention: &Attention| attention.project_context(encoded.hidden.clone(), deltas);
+        let x = self.decoder.decode(self.embed(inputs), context, encoded.mask.as_ref(), deltas);
+        self.logits(x, deltas)
+    }
+
+    /// The same where each row of `inputs` has its source in `rows`, which may name one several times: keys and values
+    /// of a source are computed once a layer, with `source_deltas`, which are those of the encoded rows.
+    pub(super) fn decode_rows(
+        &self,
+        encoded: &Encoded,
+        source_deltas: &dyn Deltas,
+        rows: &[usize],
+        inputs: &TokenBatch,
+        deltas: &dyn Deltas,
+    ) -> Tensor<3> {
+        let rows = row_ids(rows, &self.device);
+        let context =
+            |attention: &Attention| attention.project_context(encoded.hidden.clone(), source_deltas).select(&rows);
+        let mask = encoded.mask.clone().map(|mask| mask.select(0, rows.clone()));
+        let x = self.decoder.decode(self.embed(inputs), context, mask.as_ref(), deltas);
         self.logits(x, deltas)
     }
 

@@ -122,11 +122,12 @@ impl Stack {
         self.last_norm.forward(x, deltas)
     }
 
-    /// The decoder over whole sequences under a causal mask: `x [batch, len, d]` -> `[batch, len, d]`.
+    /// The decoder over whole sequences under a causal mask: `x [batch, len, d]` -> `[batch, len, d]`. `context` gives
+    /// the keys and values of a layer's cross-attention, which are held no longer than the layer takes.
     pub(super) fn decode(
         &self,
         mut x: Tensor<3>,
-        encoded: &Tensor<3>,
+        context: impl Fn(&Attention) -> KeysValues,
         mask: Option<&Tensor<4>>,
         deltas: &dyn Deltas,
     ) -> Tensor<3> {
@@ -138,8 +139,7 @@ impl Stack {
         let bias = bias + Tensor::from_data(causal, &device);
         for block in &self.blocks {
             let (_, attention) = block.cross.as_ref().expect("a decoder block has cross-attention");
-            let context = attention.project_context(encoded.clone(), deltas);
-            x = block.forward(x, &bias, Some((context, mask)), |own| own, deltas);
+            x = block.forward(x, &bias, Some((context(attention), mask)), |own| own, deltas);
         }
         self.last_norm.forward(x, deltas)
     }

@@ -1,6 +1,6 @@
 //! Tasks: a definition and its rows, plain and content-addressed.
 
-use super::split::{draw, shuffled};
+use super::split::draw;
 use super::{Definition, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr};
@@ -175,13 +175,5 @@ impl Task {
             task.rows.train = draw(std::mem::take(&mut task.rows.train), train_rows, seed).0;
         }
         task
-    }
-
-    /// Train in two halves by `seed`, D_δ for delta weights and D_α for structural parameters; an odd row goes to D_δ.
-    pub fn halves(&self, seed: u64) -> (Vec<Row>, Vec<Row>) {
-        let order = shuffled(self.rows.train.len(), seed);
-        let (a, b) = order.split_at(order.len().div_ceil(2));
-        let rows = |part: &[usize]| part.iter().map(|i| self.rows.train[*i].clone()).collect();
-        (rows(a), rows(b))
     }
 }

@@ -65,13 +65,6 @@ pub(super) fn draw(rows: Vec<Row>, count: usize, seed: u64) -> (Vec<Row>, Vec<Ro
     (drawn, rest)
 }
 
-/// The numbers below `count` in an order drawn by `seed`.
-pub(super) fn shuffled(count: usize, seed: u64) -> Vec<usize> {
-    let mut order: Vec<_> = (0..count).collect();
-    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    order
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_are_thinned_and_halved() {
+    fn tasks_are_thinned() {
         let definition = "name='t'\ntemplate='{x}'\nmetric='accuracy'\n[target]\nkind='classification'
             labels=[{value='a',word='a'},{value='b',word='b'}]";
         let split = Rows { train: rows(91), dev: rows(3), test: rows(3) };
@@ -142,11 +135,6 @@ mod tests {
         assert_eq!((&thin.rows.dev, &thin.rows.test), (&task.rows.dev, &task.rows.test));
         assert_eq!(task.take(91, 5), task);
         assert_ne!(thin.digest(), task.digest());
-        let (delta, alpha) = task.halves(5);
-        assert_eq!((delta.len(), alpha.len()), (46, 45));
-        assert!(delta.iter().all(|row| !alpha.contains(row)));
-        assert_eq!(task.halves(5), (delta.clone(), alpha));
-        assert_ne!(task.halves(6).0, delta);
     }
 
     #[test]

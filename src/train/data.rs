@@ -78,30 +78,35 @@ impl EncodedTask {
 /// alone.
 #[derive(Debug, Clone)]
 pub struct Order {
-    rows: usize,
     batch_size: usize,
     seed: u64,
     purpose: &'static str,
+    /// The epoch whose order `rows` has.
+    epoch: Option<usize>,
+    rows: Vec<usize>,
 }
 
 impl Order {
     /// An order over `rows` rows; `purpose` keeps two orders of one seed apart.
     pub fn new(rows: usize, batch_size: usize, seed: u64, purpose: &'static str) -> Self {
-        Self { rows, batch_size: batch_size.clamp(1, rows.max(1)), seed, purpose }
+        Self { batch_size: batch_size.clamp(1, rows.max(1)), seed, purpose, epoch: None, rows: (0..rows).collect() }
     }
 
     /// Steps of one pass over the rows.
     pub fn steps_per_epoch(&self) -> usize {
-        self.rows.div_ceil(self.batch_size)
+        self.rows.len().div_ceil(self.batch_size)
     }
 
-    /// The rows of a step; the last batch of an epoch may be smaller.
-    pub fn batch(&self, step: usize) -> Vec<usize> {
+    /// The rows of a step; the last batch of an epoch may be smaller. The first step of an epoch shuffles its rows.
+    pub fn batch(&mut self, step: usize) -> &[usize] {
         let (epoch, within) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
-        let mut order: Vec<_> = (0..self.rows).collect();
-        order.shuffle(&mut generator(self.seed, self.purpose, epoch as u64));
+        if self.epoch != Some(epoch) {
+            self.epoch = Some(epoch);
+            self.rows.sort_unstable();
+            self.rows.shuffle(&mut generator(self.seed, self.purpose, epoch as u64));
+        }
         let start = within * self.batch_size;
-        order[start..(start + self.batch_size).min(self.rows)].to_vec()
+        &self.rows[start..(start + self.batch_size).min(self.rows.len())]
     }
 }
 
@@ -146,10 +151,9 @@ impl Batch {
         Self::new(backbone, &sources, &targets)
     }
 
-    /// Weights of the targets, `[rows, width]`.
-    pub(super) fn weights(&self, device: &Device) -> Tensor<2> {
-        let shape = [self.inputs.rows(), self.inputs.width()];
-        Tensor::from_data(TensorData::new(self.weights.clone(), shape), device)
+    /// Weights of the targets, `[rows · width]`.
+    pub(super) fn weights(&self, device: &Device) -> Tensor<1> {
+        Tensor::from_data(TensorData::new(self.weights.clone(), [self.weights.len()]), device)
     }
 
     /// Target tokens in the batch.
@@ -164,13 +168,48 @@ mod tests {
 
     #[test]
     fn an_epoch_sees_every_row_once() {
-        let order = Order::new(10, 4, 7, "test");
+        let mut order = Order::new(10, 4, 7, "test");
         assert_eq!(order.steps_per_epoch(), 3);
-        let epoch = |first: usize| (first..first + 3).flat_map(|step| order.batch(step)).collect::<Vec<_>>();
+        let mut epoch =
+            |first: usize| (first..first + 3).flat_map(|step| order.batch(step).to_vec()).collect::<Vec<_>>();
         let mut rows = epoch(0);
         assert_ne!(rows, epoch(3), "every epoch has an order of its own");
         rows.sort_unstable();
         assert_eq!(rows, (0..10).collect::<Vec<_>>());
         assert_eq!(order.batch(1), Order::new(10, 4, 7, "test").batch(1));
+    }
+
+    /// One line a case: what is kept between steps changes no batch, in whatever order the steps are asked for.
+    #[test]
+    fn a_batch_depends_on_seed_and_step_alone() {
+        let check = |rows: usize, batch_size: usize, seed: u64, steps: &[usize]| {
+            let mut kept = Order::new(rows, batch_size, seed, "test");
+            let batch_size = batch_size.clamp(1, rows);
+            let an_epoch = rows.div_ceil(batch_size);
+            for step in steps {
+                let mut anew: Vec<_> = (0..rows).collect();
+                anew.shuffle(&mut generator(seed, "test", (step / an_epoch) as u64));
+                let start = step % an_epoch * batch_size;
+                let wanted = &anew[start..(start + batch_size).min(rows)];
+                assert_eq!(kept.batch(*step), wanted, "step {step} of {rows} rows by {batch_size}, seed {seed}");
+            }
+        };
+        check(10, 4, 7, &[0, 1, 2, 3, 4, 5, 6]);
+        check(10, 4, 8, &[5, 0, 5, 4, 9000, 1]);
+        check(1, 1, 0, &[0, 1, 2]);
+        check(3, 64, 0, &[2, 0, 1]);
+        check(1000, 8, u64::MAX, &[124, 125, 126, 250]);
+    }
+
+    #[test]
+    fn halves_share_no_row_and_depend_on_the_seed() {
+        let task = crate::task::builtin("builtin-topic").unwrap();
+        let train = (0..91).map(|id| Example { source: vec![id], answer: 0 }).collect();
+        let data = EncodedTask { task, candidates: Vec::new(), train, dev: Vec::new(), test: Vec::new() };
+        let (delta, structural) = data.halves(5);
+        assert_eq!((delta.len(), structural.len()), (46, 45));
+        assert!(delta.iter().all(|example| !structural.contains(example)));
+        assert_eq!(data.halves(5), (delta.clone(), structural));
+        assert_ne!(data.halves(6).0, delta);
     }
 }

@@ -1,10 +1,8 @@
 //! Scoring of label words, and a task's metric over a split.
 
-use super::pass::target_log_probabilities;
-use super::{Batch, EncodedTask, Example, Result};
-use crate::t5::{Backbone, Deltas};
+use super::{EncodedTask, Example, Result};
+use crate::t5::{Backbone, Deltas, Target, score_targets};
 use crate::task::Split;
-use burn::tensor::Tensor;
 
 /// A task's score on some rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,13 +25,10 @@ pub fn label_scores(
     sources: &[&[u32]],
     candidates: &[Vec<u32>],
 ) -> Result<Vec<Vec<f32>>> {
-    let targets: Vec<_> = sources.iter().flat_map(|_| candidates.iter().map(Vec::as_slice)).collect();
-    let repeated: Vec<_> = sources.iter().flat_map(|source| candidates.iter().map(|_| *source)).collect();
-    let batch = Batch::new(backbone, &repeated, &targets)?;
-    let rows: Vec<_> = (0..sources.len()).flat_map(|row| candidates.iter().map(move |_| row)).collect();
-    let encoded = backbone.model.encode(&backbone.model.batch(sources)?, deltas).select(&rows);
-    let scores: Tensor<2> = target_log_probabilities(backbone, &encoded, &batch, deltas);
-    let scores = scores.sum_dim(1).try_into_vec_as::<f32>().expect("scores are f32");
+    let encoded = backbone.model.encode(&backbone.model.batch(sources)?, deltas);
+    let of = |row| candidates.iter().map(move |ids| Target { row, ids });
+    let targets: Vec<_> = (0..sources.len()).flat_map(of).collect();
+    let scores = score_targets(backbone, &encoded, deltas, &targets, deltas)?;
     Ok(scores.chunks(candidates.len()).map(<[f32]>::to_vec).collect())
 }
 

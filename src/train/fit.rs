@@ -90,11 +90,11 @@ pub fn retrain(
         Some(bytes) => State::from_checkpoint(Checkpoint::from_bytes(bytes)?, layout.len())?,
         None => State::new(layout.init(&mut generator(settings.seed, "init", 0))),
     };
-    let order = Order::new(data.train.len(), settings.batch_size, settings.seed, "retrain");
+    let mut order = Order::new(data.train.len(), settings.batch_size, settings.seed, "retrain");
     let started = Instant::now();
     while state.step < settings.steps {
         let rate = linear_decay(settings.learning_rate, state.step, settings.steps);
-        let rows: Vec<_> = order.batch(state.step).into_iter().map(|row| &data.train[row]).collect();
+        let rows: Vec<_> = order.batch(state.step).iter().map(|row| &data.train[*row]).collect();
         let batch = Batch::of(backbone, &rows, &data.candidates)?;
         let mut step = pass(backbone, &layout, &state.values, &batch)?;
         if !step.loss.is_finite() {

@@ -2,8 +2,7 @@
 
 use super::{Batch, Result};
 use crate::delta::{Layout, Single};
-use crate::t5::{self, Backbone, Deltas, Encoded};
-use burn::tensor::Tensor;
+use crate::t5::{Backbone, target_log_probabilities};
 
 /// What a pass gives.
 #[derive(Debug, Clone)]
@@ -14,25 +13,15 @@ pub struct Pass {
     pub gradient: Vec<f32>,
 }
 
-/// The log-probability of every target token under teacher forcing, 0 on padding: `[rows, width]`.
-pub(super) fn target_log_probabilities(
-    backbone: &Backbone,
-    encoded: &Encoded,
-    batch: &Batch,
-    deltas: &dyn Deltas,
-) -> Tensor<2> {
-    let logits = backbone.model.decode(encoded, &batch.inputs, deltas);
-    let [rows, width, vocab] = logits.dims();
-    let found = t5::target_log_probabilities(logits.reshape([rows * width, vocab]), batch.targets.clone());
-    found.reshape([rows, width]) * batch.weights(backbone.model.device())
-}
-
 /// Loss and gradient of these values on a batch; the backbone stays outside autodiff.
 pub fn pass(backbone: &Backbone, layout: &Layout, values: &[f32], batch: &Batch) -> Result<Pass> {
     let device = backbone.model.device();
     let (single, leaves) = Single::tracked(layout, values, backbone.positions.len(), device);
     let encoded = backbone.model.encode(&batch.source, &single);
-    let loss = target_log_probabilities(backbone, &encoded, batch, &single).sum().div_scalar(-batch.tokens());
+    let logits = backbone.model.decode(&encoded, &batch.inputs, &single);
+    let [rows, width, vocab] = logits.dims();
+    let found = target_log_probabilities(logits.reshape([rows * width, vocab]), batch.targets.clone());
+    let loss = (found * batch.weights(device)).sum().div_scalar(-batch.tokens());
     let mut gradients = loss.backward();
     let gradient = leaves.gradient(&mut gradients);
     Ok(Pass { loss: loss.into_scalar::<f32>().into(), gradient })

@@ -64,12 +64,22 @@ fn usage_and_failures_have_their_exit_codes() {
     fails(home.path(), &["search", "--task", "builtin-topic", "--budget", "many"], 2, "is not 102458");
     fails(home.path(), &["search", "--task", "builtin-topic", "--budget", "3"], 1, "smallest module");
     fails(home.path(), &["retrain", "--task", "nix", "--structure", "bitfit"], 1, "nix");
-    fails(home.path(), &["generate", "--backbone", "/nowhere", "--text", "x"], 1, "/nowhere/config.json");
+    fails(home.path(), &["generate", "--backbone", "/nowhere", "--text", "x"], 1, "tokenizer.json\n");
     fails(home.path(), &["adapters", "show", "nix"], 1, "nix");
     if cfg!(not(feature = "cuda")) {
         fails(home.path(), &["serve", "--device", "cuda:0"], 1, "--features cuda");
     }
     fails(home.path(), &["serve", "--host", "0.0.0.0", "--port", "0"], 1, "--insecure");
+    fails(home.path(), &["tasks", "import", "sst2"], 1, "error: task `sst2`: its rows");
+}
+
+#[test]
+fn a_home_that_is_a_file_is_named() {
+    let home = tempfile::NamedTempFile::new().unwrap();
+    let words = format!("error: `{}` is a file: give a folder as --home", home.path().display());
+    for arguments in [&["adapters", "list"][..], &["serve", "--port", "0"], &["tokens", "list"], &["space"]] {
+        fails(home.path(), arguments, 1, &words);
+    }
 }
 
 #[test]
@@ -188,8 +198,33 @@ fn a_killed_search_goes_on_and_ends_as_if_nothing_had_happened() {
     let folder = folder.to_str().unwrap();
     assert!(run(home.path(), &["adapters", "export", "topic", folder]).status.success());
     let copy = json_of(home.path(), &["adapters", "import", folder, "--name", "copy"]);
-    let digest = |adapter: &Value| adapter["generations"][0]["weights"].clone();
-    assert_eq!(digest(&copy), digest(&adapters[0]));
+    let digest = |adapter: &Value| adapter["generations"][0]["digest"].clone();
+    assert_eq!(digest(&copy), digest(&adapters[0]), "the task is kept too");
     let text = run(home.path(), &["generate", "--adapter", folder, "--text", "a text", "--max-new-tokens", "3"]);
     assert!(text.status.success(), "{}", String::from_utf8_lossy(&text.stderr));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_stops_a_job_that_waits() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path());
+    let search = |steps: u32| {
+        let request = json!({
+            "task": "builtin-topic", "budget": "5.447%", "train_rows": 64, "steps": steps, "batch_size": 4,
+            "evaluations": 1, "retrain": false,
+        });
+        server.post("/v1/searches", &request)["id"].as_str().unwrap().to_string()
+    };
+    json_of(home.path(), &["tasks", "import", "builtin-topic"]);
+    let (running, waiting) = (search(300), search(2));
+    server.watch(&running, |event, _| event == "progress");
+    let mut resume = command(home.path(), &["jobs", "resume", &waiting]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(resume.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert_eq!(told.next(), Some(format!("job {waiting}")));
+    assert!(Command::new("kill").arg(resume.id().to_string()).status().unwrap().success());
+    assert!(told.any(|line| line.contains("was stopped; go on with")));
+    assert_eq!(resume.wait().unwrap().code(), Some(1));
+    let job = server.get(&format!("/v1/jobs/{waiting}"));
+    assert_eq!((&job["state"], &job["started"]), (&json!("cancelled"), &Value::Null), "it did not wait for its turn");
 }

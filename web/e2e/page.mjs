@@ -269,6 +269,20 @@ try {
     assert((await page.getByRole("alert").textContent()).includes(error.message), "the server's message is not shown");
     await shot("error");
   });
+  await step("a page of a list that fails to load is told beside what is there", async () => {
+    const message = "the second page is lost";
+    const list = await api("/v1/tasks");
+    await page.route("**/v1/tasks?*", (route) =>
+      route.request().url().includes("cursor=")
+        ? route.fulfill({ status: 503, json: { error: { code: "lost", message, type: "server_error", param: null, request_id: "0" } } })
+        : route.fulfill({ json: { ...list, next_cursor: "more" } }),
+    );
+    await page.goto(`${base}/tasks`);
+    await page.getByRole("button", { name: "Load more" }).click();
+    await page.getByRole("alert").filter({ hasText: message }).waitFor();
+    await page.getByRole("link", { name: list.data[0].name, exact: true }).waitFor();
+    await page.unroute("**/v1/tasks?*");
+  });
   console.log("the page holds");
 } catch (error) {
   failed = true;

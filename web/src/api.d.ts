@@ -99,7 +99,7 @@ export interface paths {
         /** Moves an alias to a generation, or makes it. */
         put: operations["put_alias"];
         post?: never;
-        /** Deletes an alias; the generation stays. */
+        /** Deletes an alias; the generation stays. Without `latest` the adapter's bare name is refused until it is set again. */
         delete: operations["delete_alias"];
         options?: never;
         head?: never;
@@ -479,7 +479,7 @@ export interface components {
             name: string;
             /** @description A structure document (JSON), or the id of a stored one. */
             structure: string;
-            /** @description Task that they were trained on. */
+            /** @description Task that they were trained on; the one that their metadata names as `task` and `task_digest` if absent. */
             task?: string | null;
             /**
              * Format: binary

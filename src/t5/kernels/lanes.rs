@@ -144,7 +144,9 @@ mod tests {
     fn rows_are_each_visited_once() {
         for (rows, width) in [(1, 3), (5000, 11), (3, 40_000)] {
             let mut out = vec![0.0; rows * width];
-            for_rows(&mut out, width, width, |row, values| values.iter_mut().for_each(|value| *value += row as f32 + 1.0));
+            for_rows(&mut out, width, width, |row, values| {
+                values.iter_mut().for_each(|value| *value += row as f32 + 1.0)
+            });
             assert!((0..rows).all(|row| out[row * width..][..width].iter().all(|v| *v == row as f32 + 1.0)));
             let summed = sum_rows(rows, width, |row, sum| sum[0] += if row % 2 == 0 { 1.0 } else { 0.0 });
             assert_eq!((summed[0], summed.len()), (rows.div_ceil(2) as f32, width));

@@ -137,6 +137,11 @@ pub(crate) fn structure() -> Structure {
 
 /// Delta weights for it, trained on this backbone: the same bytes for the same values.
 pub(crate) fn weights(value: f32, backbone: &str) -> Vec<u8> {
+    weights_that_say(value, json!({"structure_digest": structure().id, "backbone_digest": backbone}))
+}
+
+/// Delta weights for it with this metadata.
+pub(crate) fn weights_that_say(value: f32, metadata: Value) -> Vec<u8> {
     let structure = structure();
     let positions = Positions::new(&structure.shape);
     let mut tensors = Vec::new();
@@ -145,7 +150,6 @@ pub(crate) fn weights(value: f32, backbone: &str) -> Vec<u8> {
         let of = format!("{}.{}", module.position, module.kind.name().as_str());
         tensors.extend(module.kind.tensors(site).into_iter().map(|tensor| (format!("{of}.{}", tensor.name), tensor)));
     }
-    let metadata = json!({"structure_digest": structure.id, "backbone_digest": backbone});
     let mut header = serde_json::Map::from_iter([("__metadata__".to_string(), metadata)]);
     let mut data = Vec::new();
     for (name, tensor) in tensors {

@@ -59,6 +59,10 @@ async fn what_there_is_not() {
     assert_eq!(param, "model");
     check(&bench, ask("sst2@none"), 404, "alias_not_found", "sst2@none").await;
     check(&bench, ask("sst2@feedfeed"), 404, "generation_not_found", "sst2@feedfeed").await;
+    let bare = Bench::stocked().await;
+    bare.delete("/v1/adapters/sst2/aliases/latest").await.expect(200);
+    let param = check(&bare, ask("sst2"), 404, "alias_not_found", "set it: `s3delta adapters alias sst2 latest").await;
+    assert_eq!(param, "model");
     let ask = post("/v1/predictions", json!({"adapter": "none", "inputs": [{"sentence": "x"}]}));
     check(&bench, ask, 404, "adapter_not_found", "no adapter `none`").await;
     let search = post("/v1/searches", json!({"task": "none", "budget": "5%"}));
@@ -82,9 +86,27 @@ async fn bodies_that_cannot_be_read() {
     let wrong = post("/v1/completions", json!({"prompt": "x"}));
     assert_eq!(check(&bench, wrong, 422, "request_invalid", "missing field `model`").await, "model");
     let wrong = post("/v1/completions", json!({"model": "tiny", "prompt": 3}));
-    check(&bench, wrong, 422, "request_invalid", "`prompt` must be a text").await;
+    assert_eq!(check(&bench, wrong, 422, "request_invalid", "`prompt` must be a text").await, "prompt");
     let wrong = post("/v1/searches", json!({"task": "sst2", "budget": "5%", "sedes": [1]}));
-    check(&bench, wrong, 422, "request_invalid", "unknown field `sedes`").await;
+    assert_eq!(check(&bench, wrong, 422, "request_invalid", "unknown field `sedes`").await, "sedes");
+    let wrong = post("/v1/searches", json!({"task": "sst2", "budget": "5%", "seeds": [1, "two"]}));
+    assert_eq!(check(&bench, wrong, 422, "request_invalid", "expected u64").await, "seeds[1]");
+    let wrong = post("/v1/searches", json!({"task": "sst2", "budget": "much"}));
+    assert_eq!(check(&bench, wrong, 422, "request_invalid", "budget `much`").await, "budget");
+    let wrong = post("/v1/searches", json!([]));
+    assert_eq!(check(&bench, wrong, 422, "request_invalid", "expected").await, Value::Null);
+    let row = |row: Value| {
+        let mut upload = super::bench::task();
+        upload["rows"]["dev"][1] = row;
+        json_request("PUT", "/v1/tasks/sst2", &upload)
+    };
+    let wrong = row(json!({"fields": {"sentence": 7}, "label": "positive"}));
+    let param = check(&bench, wrong, 422, "request_invalid", "expected a string").await;
+    assert_eq!(param, "rows.dev[1].fields.sentence");
+    let param = check(&bench, row(json!({"fields": {}})), 422, "request_invalid", "missing field `label`").await;
+    assert_eq!(param, "rows.dev[1].label");
+    let wrong = raw("/v1/completions", "application/json", "{\"model\": \"tiny\", \"prompt\": \"x\"} and more");
+    check(&bench, wrong, 400, "json_malformed", "not valid JSON").await;
     check(&bench, get("/v1/structures?colour=red"), 400, "query_invalid", "unknown field `colour`").await;
     check(&bench, get("/v1/structures?limit=0"), 400, "query_invalid", "give 1 to 1000").await;
     check(&bench, get("/v1/jobs?state=lost"), 400, "query_invalid", "unknown variant `lost`").await;

@@ -1,6 +1,6 @@
 //! Each route as it is meant to be used.
 
-use super::bench::{BACKBONE, Bench, Step, json_request, structure, task, weights};
+use super::bench::{BACKBONE, Bench, Step, json_request, structure, task, weights, weights_that_say};
 use axum::{body::Body, http::Request};
 use http_body_util::BodyExt;
 use s3delta::jobs::Progress;
@@ -125,6 +125,33 @@ async fn the_same_upload_again_is_the_same_generation() {
     let second = &adapter["generations"][1]["digest"];
     assert_eq!((&adapter["aliases"]["a"], &adapter["aliases"]["b"]), (second, second));
     assert_ne!(&adapter["aliases"]["latest"], second);
+}
+
+#[tokio::test]
+async fn an_upload_keeps_the_task_that_its_weights_name() {
+    let bench = Bench::stocked().await;
+    let known = bench.get("/v1/tasks/sst2").await.expect(200)["digest"].clone();
+    let mut value = 1.0;
+    let mut check = async |part: Option<&str>, named: Value, wanted: Value| {
+        let mut metadata = json!({"backbone_digest": BACKBONE});
+        metadata.as_object_mut().unwrap().extend(named.as_object().unwrap().clone());
+        value += 1.0; // other weights, another generation
+        let parts: Vec<_> = part.map(|task| ("task", task)).into_iter().collect();
+        let adapter = bench.upload(&parts, &weights_that_say(value, metadata)).await.expect(201);
+        assert_eq!(adapter["generations"].as_array().unwrap().last().unwrap()["task"], wanted, "{named}");
+    };
+    let of = |name: &str, digest: &Value| json!({"name": name, "digest": digest});
+    let other = json!("f".repeat(32));
+    check(None, json!({"task": "sst2"}), of("sst2", &known)).await;
+    check(None, json!({"task": "sst2", "task_digest": known}), of("sst2", &known)).await;
+    // a version, or a task, that this registry does not have: what they were trained on all the same
+    check(None, json!({"task": "sst2", "task_digest": other}), of("sst2", &other)).await;
+    check(None, json!({"task": "cola", "task_digest": other}), of("cola", &other)).await;
+    check(Some("sst2"), json!({"task": "cola", "task_digest": other}), of("sst2", &known)).await;
+    // words of another maker
+    check(None, json!({"task": "cola"}), Value::Null).await;
+    check(None, json!({"task": "text classification", "task_digest": other}), Value::Null).await;
+    check(None, json!({"task": "sst2", "task_digest": "7"}), of("sst2", &known)).await;
 }
 
 #[tokio::test]

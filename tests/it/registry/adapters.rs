@@ -80,6 +80,27 @@ fn aliases_move_by_compare_and_set() {
 }
 
 #[test]
+fn a_name_without_latest_says_what_to_do() {
+    let (_home, registry) = open();
+    let (one, two) = (put(&registry, "a", 1, 0.5, &["latest"]).unwrap(), put(&registry, "a", 1, 0.25, &[]).unwrap());
+    let resolved = |reference: &str| registry.resolve(reference).map(|found| found.generation.digest);
+    assert_eq!(resolved("a").unwrap(), one);
+    registry.delete_alias("a", "latest", Expected::Anything).unwrap();
+    let check = |reference: &str, alias: &str| {
+        let error = resolved(reference).unwrap_err();
+        let fix = format!("such as `a@{two}`, or set it: `s3delta adapters alias a {alias} {two}`");
+        assert_eq!(error.code(), "alias_not_found", "{reference}");
+        assert!(error.to_string().contains(&fix), "{reference}: {error}");
+    };
+    check("a", "latest");
+    check("a@latest", "latest");
+    check("a@production", "production");
+    assert_eq!(resolved(&format!("a@{two}")).unwrap(), two);
+    registry.move_alias("a", "latest", &two, Expected::Nothing).unwrap();
+    assert_eq!(resolved("a").unwrap(), two);
+}
+
+#[test]
 fn what_is_in_use_stays_and_says_by_whom() {
     let (home, registry) = open();
     let digest = put(&registry, "a", 1, 0.5, &["latest", "live"]).unwrap();

@@ -1,7 +1,8 @@
 import type { Adapter, Task } from "../api/types";
 import { count, date, plural, score, short } from "../format";
 import { useLoad, usePages, useTitle } from "../hooks";
-import { Command, Empty, Facts, JobLink, Loading, More, Problem, StructureLink, Wide } from "../parts/common";
+import { Command, Empty, Facts, JobLink, Loading, Problem, StructureLink, Wide } from "../parts/common";
+import { ListPage } from "../parts/listpage";
 import { latest } from "../parts/tasks";
 import { CompleteBox, PredictBox } from "../parts/trybox";
 import { useLocation, useSetting } from "../router";
@@ -13,69 +14,63 @@ const NoAdapter = () => (
 );
 
 export function AdaptersPage() {
-  useTitle("Adapters");
+  return (
+    <ListPage title="Adapters" of={usePages<Adapter>("/v1/adapters")} empty={<NoAdapter />}>
+      {(data) => <Adapters of={data} />}
+    </ListPage>
+  );
+}
+
+function Adapters({ of: adapters }: { of: Adapter[] }) {
   const [text, setText] = useSetting("q");
-  const { data, error, reload, more } = usePages<Adapter>("/v1/adapters");
-  if (error && !data) return <Problem error={error} retry={reload} />;
-  if (!data) return <Loading />;
-  const shown = data.filter((one) => `${one.name} ${latest(one)?.task?.name ?? ""}`.toLowerCase().includes(text.toLowerCase()));
+  const shown = adapters.filter((one) => `${one.name} ${latest(one)?.task?.name ?? ""}`.toLowerCase().includes(text.toLowerCase()));
   return (
     <>
-      <div class="title">
-        <h1>Adapters</h1>
+      <div class="filters">
+        <label>
+          Find
+          <input type="search" value={text} placeholder="name or task" onInput={(event) => setText(event.currentTarget.value)} />
+        </label>
       </div>
-      {data.length === 0 ? (
-        <NoAdapter />
-      ) : (
-        <>
-          <div class="filters">
-            <label>
-              Find
-              <input type="search" value={text} placeholder="name or task" onInput={(event) => setText(event.currentTarget.value)} />
-            </label>
-          </div>
-          <Wide>
-            <table>
-              <thead>
-                <tr>
-                  <th>Adapter</th>
-                  <th>Task</th>
-                  <th class="number">Score</th>
-                  <th>Structure</th>
-                  <th class="number">Parameters</th>
-                  <th class="number">Generations</th>
-                  <th>Aliases</th>
-                  <th>Updated</th>
-                  <th />
+      <Wide>
+        <table>
+          <thead>
+            <tr>
+              <th>Adapter</th>
+              <th>Task</th>
+              <th class="number">Score</th>
+              <th>Structure</th>
+              <th class="number">Parameters</th>
+              <th class="number">Generations</th>
+              <th>Aliases</th>
+              <th>Updated</th>
+              <th />
+            </tr>
+          </thead>
+          <tbody>
+            {shown.map((adapter) => {
+              const now = latest(adapter);
+              return (
+                <tr key={adapter.name}>
+                  <td>
+                    <a href={`/adapters/${adapter.name}`}>{adapter.name}</a>
+                  </td>
+                  <td>{now?.task ? <a href={`/tasks/${now.task.name}`}>{now.task.name}</a> : "–"}</td>
+                  <td class="number">{now?.score ? `${now.score.metric} ${score(now.score.value)}` : "–"}</td>
+                  <td>{now && <StructureLink id={now.structure} />}</td>
+                  <td class="number">{now && count(now.parameters)}</td>
+                  <td class="number">{adapter.generations.length}</td>
+                  <td>{Object.keys(adapter.aliases).join(", ")}</td>
+                  <td class="quiet">{date(now?.created)}</td>
+                  <td>
+                    <a href={`/try?adapter=${adapter.name}`}>Try</a>
+                  </td>
                 </tr>
-              </thead>
-              <tbody>
-                {shown.map((adapter) => {
-                  const now = latest(adapter);
-                  return (
-                    <tr key={adapter.name}>
-                      <td>
-                        <a href={`/adapters/${adapter.name}`}>{adapter.name}</a>
-                      </td>
-                      <td>{now?.task ? <a href={`/tasks/${now.task.name}`}>{now.task.name}</a> : "–"}</td>
-                      <td class="number">{now?.score ? `${now.score.metric} ${score(now.score.value)}` : "–"}</td>
-                      <td>{now && <StructureLink id={now.structure} />}</td>
-                      <td class="number">{now && count(now.parameters)}</td>
-                      <td class="number">{adapter.generations.length}</td>
-                      <td>{Object.keys(adapter.aliases).join(", ")}</td>
-                      <td class="quiet">{date(now?.created)}</td>
-                      <td>
-                        <a href={`/try?adapter=${adapter.name}`}>Try</a>
-                      </td>
-                    </tr>
-                  );
-                })}
-              </tbody>
-            </table>
-          </Wide>
-          <More more={more} />
-        </>
-      )}
+              );
+            })}
+          </tbody>
+        </table>
+      </Wide>
     </>
   );
 }

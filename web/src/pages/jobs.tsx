@@ -1,7 +1,8 @@
 import type { Job } from "../api/types";
 import { date, seconds } from "../format";
-import { usePages, useTitle } from "../hooks";
-import { Empty, JobLink, Loading, More, Problem, State, Wide } from "../parts/common";
+import { usePages } from "../hooks";
+import { Empty, JobLink, State, Wide } from "../parts/common";
+import { ListPage, StartSearch } from "../parts/listpage";
 import { useSetting } from "../router";
 import { Select } from "./structures";
 
@@ -27,73 +28,64 @@ export function subject(job: Job): string {
 }
 
 export function JobsPage() {
-  useTitle("Jobs");
   const [state, setState] = useSetting("state");
   const [kind, setKind] = useSetting("kind");
-  const { data, error, reload, more } = usePages<Job>("/v1/jobs", { state, kind }, 3000);
-  if (error && !data) return <Problem error={error} retry={reload} />;
-  if (!data) return <Loading />;
+  const empty = !state && !kind && (
+    <Empty title="No job yet" command="s3delta search --task builtin-sentiment --budget 5.447%">
+      <p>Searches, re-trainings, transfers and evaluations appear here while they run and stay afterwards. Start one:</p>
+    </Empty>
+  );
   return (
-    <>
-      <div class="title">
-        <h1>Jobs</h1>
-        <a class="button" href="/searches/new">
-          Start a search
-        </a>
-      </div>
-      {(data.length > 0 || state || kind) && (
-        <div class="filters">
-          <Select label="State" value={state} of={STATES} onChange={setState} />
-          <Select label="Kind" value={kind} of={KINDS} onChange={setKind} />
-        </div>
+    <ListPage title="Jobs" of={usePages<Job>("/v1/jobs", { state, kind }, 3000)} action={<StartSearch />} empty={empty}>
+      {(data) => (
+        <>
+          <div class="filters">
+            <Select label="State" value={state} of={STATES} onChange={setState} />
+            <Select label="Kind" value={kind} of={KINDS} onChange={setKind} />
+          </div>
+          {data.length === 0 ? <p class="quiet">No job matches the filter.</p> : <Jobs of={data} />}
+        </>
       )}
-      {error && <Problem error={error} />}
-      {data.length === 0 && !state && !kind ? (
-        <Empty title="No job yet" command="s3delta search --task builtin-sentiment --budget 5.447%">
-          <p>Searches, re-trainings, transfers and evaluations appear here while they run and stay afterwards. Start one:</p>
-        </Empty>
-      ) : data.length === 0 ? (
-        <p class="quiet">No job matches the filter.</p>
-      ) : (
-        <Wide>
-          <table>
-            <thead>
-              <tr>
-                <th>Job</th>
-                <th>Kind</th>
-                <th>About</th>
-                <th>State</th>
-                <th>Progress</th>
-                <th>Created</th>
-                <th class="number">Took</th>
-              </tr>
-            </thead>
-            <tbody>
-              {data.map((job) => (
-                <tr key={job.id}>
-                  <td>
-                    <JobLink id={job.id} />
-                  </td>
-                  <td>{job.kind}</td>
-                  <td>{subject(job)}</td>
-                  <td>
-                    <State state={job.state} />
-                  </td>
-                  <td>
-                    {job.state === "running" && job.progress ? <Bar job={job} /> : <Outcome job={job} />}
-                  </td>
-                  <td class="quiet">{date(job.created)}</td>
-                  <td class="number">{took(job)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Wide>
-      )}
-      <More more={more} />
-    </>
+    </ListPage>
   );
 }
+
+const Jobs = ({ of: jobs }: { of: Job[] }) => (
+  <Wide>
+    <table>
+      <thead>
+        <tr>
+          <th>Job</th>
+          <th>Kind</th>
+          <th>About</th>
+          <th>State</th>
+          <th>Progress</th>
+          <th>Created</th>
+          <th class="number">Took</th>
+        </tr>
+      </thead>
+      <tbody>
+        {jobs.map((job) => (
+          <tr key={job.id}>
+            <td>
+              <JobLink id={job.id} />
+            </td>
+            <td>{job.kind}</td>
+            <td>{subject(job)}</td>
+            <td>
+              <State state={job.state} />
+            </td>
+            <td>
+              {job.state === "running" && job.progress ? <Bar job={job} /> : <Outcome job={job} />}
+            </td>
+            <td class="quiet">{date(job.created)}</td>
+            <td class="number">{took(job)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  </Wide>
+);
 
 const Outcome = ({ job }: { job: Job }) => (
   <div class="quiet clip" title={job.error?.message}>

@@ -1,30 +1,31 @@
 import type { StructureSummary } from "../api/types";
 import { count, date } from "../format";
 import { kindLabel } from "../heatmap/layout";
-import { usePages, useTitle } from "../hooks";
-import { Empty, Loading, More, Problem, StructureLink, Wide } from "../parts/common";
+import { usePages } from "../hooks";
+import { Empty, StructureLink, Wide } from "../parts/common";
+import { ListPage, StartSearch } from "../parts/listpage";
 import { useSetting } from "../router";
 
 const NONE = "no source task";
 
 export function StructuresPage() {
-  useTitle("Structures");
+  const pages = usePages<StructureSummary>("/v1/structures");
+  const empty = (
+    <Empty title="No structure yet" command="s3delta search --task builtin-sentiment --budget 5.447%">
+      <p>A search chooses the delta modules that suit a task best under a budget, and keeps them here. Run one:</p>
+    </Empty>
+  );
+  return (
+    <ListPage title="Structures" of={pages} action={<StartSearch />} empty={empty}>
+      {(data) => <Structures of={data} />}
+    </ListPage>
+  );
+}
+
+function Structures({ of: data }: { of: StructureSummary[] }) {
   const [text, setText] = useSetting("q");
   const [task, setTask] = useSetting("source_task");
   const [space, setSpace] = useSetting("space");
-  const { data, error, reload, more } = usePages<StructureSummary>("/v1/structures");
-  if (error && !data) return <Problem error={error} retry={reload} />;
-  if (!data) return <Loading />;
-  if (data.length === 0) {
-    return (
-      <>
-        <h1>Structures</h1>
-        <Empty title="No structure yet" command="s3delta search --task builtin-sentiment --budget 5.447%">
-          <p>A search chooses the delta modules that suit a task best under a budget, and keeps them here. Run one:</p>
-        </Empty>
-      </>
-    );
-  }
   const tasks = unique(data.flatMap((one) => one.source_tasks));
   const spaces = unique(data.flatMap((one) => one.spaces));
   const shown = data.filter(
@@ -34,12 +35,6 @@ export function StructuresPage() {
   const groups = unique(shown.map(sourceOf));
   return (
     <>
-      <div class="title">
-        <h1>Structures</h1>
-        <a class="button" href="/searches/new">
-          Start a search
-        </a>
-      </div>
       <div class="filters">
         <label>
           Find
@@ -95,7 +90,6 @@ export function StructuresPage() {
         </table>
       </Wide>
       {shown.length === 0 && <p class="quiet">No structure matches the filter.</p>}
-      <More more={more} />
     </>
   );
 }

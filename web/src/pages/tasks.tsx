@@ -1,24 +1,19 @@
 import type { Adapter, StructureSummary, Task } from "../api/types";
 import { count, date, plural, score, short } from "../format";
 import { useLoad, usePages, useTitle } from "../hooks";
-import { Command, Empty, Facts, Loading, More, Problem, StructureLink, Wide } from "../parts/common";
+import { Command, Empty, Facts, Loading, Problem, StructureLink, Wide } from "../parts/common";
+import { ListPage } from "../parts/listpage";
 import { definitionOf, latest, targetText } from "../parts/tasks";
 
 export function TasksPage() {
-  useTitle("Tasks");
-  const { data, error, reload, more } = usePages<Task>("/v1/tasks");
-  if (error && !data) return <Problem error={error} retry={reload} />;
-  if (!data) return <Loading />;
+  const empty = (
+    <Empty title="No task yet" command="s3delta tasks import TASK.toml --data DIR">
+      <p>A task is a data set with a template, labels and a metric. Bring one of your own:</p>
+    </Empty>
+  );
   return (
-    <>
-      <div class="title">
-        <h1>Tasks</h1>
-      </div>
-      {data.length === 0 ? (
-        <Empty title="No task yet" command="s3delta tasks import TASK.toml --data DIR">
-          <p>A task is a data set with a template, labels and a metric. Bring one of your own:</p>
-        </Empty>
-      ) : (
+    <ListPage title="Tasks" of={usePages<Task>("/v1/tasks")} empty={empty}>
+      {(data) => (
         <Wide>
           <table>
             <thead>
@@ -52,8 +47,7 @@ export function TasksPage() {
           </table>
         </Wide>
       )}
-      <More more={more} />
-    </>
+    </ListPage>
   );
 }
 

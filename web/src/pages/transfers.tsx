@@ -1,28 +1,28 @@
 import type { Transfer } from "../api/types";
 import { count, decimal, plural, score } from "../format";
 import { DARK, LIGHT, sequential } from "../heatmap/colours";
-import { useDark, usePages, useTitle } from "../hooks";
-import { Empty, JobLink, Loading, More, Problem, StructureLink, Wide } from "../parts/common";
+import { useDark, usePages } from "../hooks";
+import { Empty, JobLink, StructureLink, Wide } from "../parts/common";
+import { ListPage } from "../parts/listpage";
 
 const sourceOf = (one: Transfer): string => one.source_task ?? "hand-made";
 const unique = (values: string[]): string[] => [...new Set(values)].sort((a, b) => a.localeCompare(b));
 
 export function TransfersPage() {
-  useTitle("Transfers");
+  const empty = (
+    <Empty title="No transfer yet" command="s3delta transfer --from builtin-sentiment --to builtin-topic">
+      <p>A transfer trains the structure that was searched on one task on another, and keeps the score. Run one:</p>
+    </Empty>
+  );
+  return (
+    <ListPage title="Transfers" of={usePages<Transfer>("/v1/transfers")} empty={empty}>
+      {(data) => <Transfers of={data} />}
+    </ListPage>
+  );
+}
+
+function Transfers({ of: data }: { of: Transfer[] }) {
   const theme = useDark() ? DARK : LIGHT;
-  const { data, error, reload, more } = usePages<Transfer>("/v1/transfers");
-  if (error && !data) return <Problem error={error} retry={reload} />;
-  if (!data) return <Loading />;
-  if (data.length === 0) {
-    return (
-      <>
-        <h1>Transfers</h1>
-        <Empty title="No transfer yet" command="s3delta transfer --from builtin-sentiment --to builtin-topic">
-          <p>A transfer trains the structure that was searched on one task on another, and keeps the score. Run one:</p>
-        </Empty>
-      </>
-    );
-  }
   const sources = unique(data.map(sourceOf));
   const targets = unique(data.map((one) => one.target_task));
   const best = (source: string, target: string) =>
@@ -31,7 +31,6 @@ export function TransfersPage() {
       .sort((a, b) => b.score_mean - a.score_mean)[0];
   return (
     <>
-      <h1>Transfers</h1>
       <p class="quiet">
         Rows are the tasks that structures were searched on, columns the tasks that they were trained on. Mean score over seeds and its
         standard deviation; the best of several. The strip shows the score from 0 to 1.
@@ -116,7 +115,6 @@ export function TransfersPage() {
           </table>
         </Wide>
       </section>
-      <More more={more} />
     </>
   );
 }
