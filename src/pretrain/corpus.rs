@@ -324,7 +324,8 @@ mod tests {
     #[test]
     fn errors_name_file_member_and_line() {
         let dir = tempfile::tempdir().unwrap();
-        let whole = xz(&tar(&[("wiki_00", &PLAIN.repeat(2000))]));
+        let numbers: String = (0..60_000u64).map(|i| format!("{}\n", i * 2_654_435_761 % 1_000_003)).collect();
+        let whole = xz(&tar(&[("wiki_00", numbers.as_bytes())])); // several chunks of xz
         let cases: [(&str, Vec<u8>, &[&str]); 7] = [
             ("a.jsonl", b"{\"text\": \"\"}\n{\"body\": 1}".to_vec(), &["a.jsonl` line 2", "no field `text`"]),
             ("b.jsonl", b"{\"text\": 1}".to_vec(), &["b.jsonl` line 1", "not a string"]),

@@ -127,8 +127,10 @@ impl Run<'_> {
         let characters = passages.iter().map(|passage| passage.chars().count()).sum();
         let (sender, receiver) = channel();
         let (begin, config) = (Instant::now(), self.config.vocabulary.clone());
-        // the trainer cannot be interrupted: one that is to stop is left behind
-        std::thread::spawn(move || sender.send(train_vocabulary(&passages, &config)));
+        std::thread::spawn(move || {
+            // nobody receives after a stop: the trainer cannot be interrupted, so it is left behind
+            let _ = sender.send(train_vocabulary(&passages, &config));
+        });
         loop {
             match receiver.recv_timeout(Duration::from_millis(100)) {
                 Ok(tokenizer) => return tokenizer,
