@@ -1,28 +1,33 @@
 //! `s3delta pretrain`: trains a small backbone from plain text.
 
-use crate::pretrain::{Passages, PretrainConfig, Progress, Run, read_text, run};
+use crate::pretrain::{Corpus, Event, PretrainConfig, Progress, Reading, Run, run};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Pre-train a small T5 by span corruption and write it as a Hugging Face directory.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  s3delta pretrain --config models/pocket-t5/pretrain.toml --text wiki/ --out pocket
-  s3delta pretrain --config models/pocket-t5/pretrain.toml --text wiki/ --out pocket --resume
-  tar -xOf articles.tar.xz | s3delta pretrain --config pretrain.toml --text - --out model
+  s3delta pretrain --config models/pocket-t5/pretrain.toml --text AA.tar.xz AB.tar.xz --out pocket
+  s3delta pretrain --config models/pocket-t5/pretrain.toml --text AA.tar.xz AB.tar.xz --out pocket --resume
+  s3delta pretrain --config pretrain.toml --text articles/ --tokenizer pocket/tokenizer.json --out model
 
-A text is a file of plain text with one passage a line, a .jsonl file with a field `text`, a folder of such files, or `-` for
-standard input. Ctrl-C leaves a checkpoint from which --resume goes on.")]
+A text is a file of plain text with one passage a line, a .jsonl file with a field `text` (or what text.field names), a .tar of
+such files, any of these with .xz or .gz, or a folder of them. It is read twice and never held whole. The tokens are kept in
+tokens.safetensors in --out. Ctrl-C during training leaves a checkpoint from which --resume goes on.")]
 pub struct PretrainArgs {
     /// Settings: model, vocabulary, corruption, training, text (TOML).
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// Training text; may be given several times.
-    #[arg(long, value_name = "FILE|DIR|-", required = true, num_args = 1..)]
+    #[arg(long, value_name = "FILE|DIR", required = true, num_args = 1..)]
     pub text: Vec<PathBuf>,
-    /// The directory that gets the model and its checkpoint.
+    /// Use this vocabulary (tokenizer.json) instead of training one; it must have vocabulary.size pieces.
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: Option<PathBuf>,
+    /// The directory that gets the model, its checkpoint and the tokens.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Steps in all, instead of training.steps.
@@ -45,20 +50,16 @@ impl PretrainArgs {
         let mut config = PretrainConfig::read(&self.config)?;
         config.training.steps = self.steps.unwrap_or(config.training.steps);
         config.training.seed = self.seed.unwrap_or(config.training.seed);
-        eprintln!("reading text");
-        let text = read_text(&self.text, &config.text)?;
-        let mut sentences = Passages::default();
-        if config.text.builtin_share > 0.0 {
-            let corpus = crate::task::builtin_corpus(config.training.seed, config.text.builtin_sentences);
-            corpus.into_iter().for_each(|sentence| sentences.push(sentence));
-        }
-        eprintln!(
-            "{} characters of text, {} of built-in sentences; preparing vocabulary and tokens",
-            text.characters, sentences.characters
-        );
-        let run_one = Run { config, text, sentences, out: &self.out, resume: self.resume, device };
-        let report = run(run_one, &mut |progress| {
-            show(progress);
+        let text = Corpus::open(&self.text, &config.text)?;
+        let sentences = if config.text.builtin_share > 0.0 {
+            crate::task::builtin_corpus(config.training.seed, config.text.builtin_sentences)
+        } else {
+            Vec::new()
+        };
+        let (tokenizer, out, resume) = (self.tokenizer.as_deref(), self.out.as_path(), self.resume);
+        let mut shown = Instant::now();
+        let report = run(Run { config, text, sentences, tokenizer, out, resume, device }, &mut |event| {
+            show(event, &mut shown);
             !stop()
         })
         .with_context(|| format!("pre-training into {}", self.out.display()))?;
@@ -77,7 +78,34 @@ impl PretrainArgs {
     }
 }
 
-fn show(progress: &Progress) {
+/// Seconds between two lines while the text is prepared.
+const SHOW_EVERY: Duration = Duration::from_secs(5);
+
+fn show(event: Event<'_>, shown: &mut Instant) {
+    let due = shown.elapsed() >= SHOW_EVERY;
+    match event {
+        Event::Step(progress) => return show_step(progress),
+        Event::Note(text) => eprintln!("{text}"),
+        Event::Reading(reading) if due || reading.done => show_reading(&reading),
+        Event::Vocabulary { characters, seconds } if due => {
+            eprintln!("training the vocabulary on {:.1} M characters: {seconds:.0} s", characters as f64 / 1e6);
+        }
+        Event::Reading(_) | Event::Vocabulary { .. } => return,
+    }
+    *shown = Instant::now();
+}
+
+fn show_reading(reading: &Reading) {
+    eprintln!(
+        "reading text for {}: {:.1} M characters  {:.1} MB/s  {:.0} %",
+        reading.purpose,
+        reading.characters as f64 / 1e6,
+        reading.bytes as f64 / 1e6 / reading.seconds.max(1e-9),
+        100.0 * reading.share
+    );
+}
+
+fn show_step(progress: &Progress) {
     let left = progress.seconds_left as u64;
     eprint!(
         "step {}/{}  loss {:.4}  rate {:.1e}  gradient {:.2}  {:.0} tokens/s  {}:{:02} left",

@@ -92,7 +92,8 @@ pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(Error::write(path))
 }
 
-fn digest<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
+/// BLAKE3 over the parts, 32 hex digits.
+pub(super) fn digest<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
     let mut hasher = blake3::Hasher::new();
     parts.for_each(|part| {
         hasher.update(part);

@@ -45,13 +45,13 @@ pub struct ModelConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VocabularyConfig {
-    /// Pieces in all: padding, end, unknown, bytes, trained pieces, sentinels.
+    /// Pieces in all: padding, end, unknown, bytes, trained pieces, sentinels; at most 65,536.
     pub size: usize,
     /// Sentinels `<extra_id_0>` …, the highest ids, 0 the last.
     pub sentinels: usize,
     /// Whether a character without a piece becomes its UTF-8 bytes (256 pieces) instead of `<unk>`.
     pub byte_fallback: bool,
-    /// Characters of the training text that the vocabulary is trained on.
+    /// Characters of the training text that the vocabulary is trained on, spread evenly over it.
     pub characters: usize,
     /// Share of the characters, the most frequent first, that get a piece of their own (0.9995 in SentencePiece).
     pub coverage: f64,
@@ -167,6 +167,8 @@ pub struct TextConfig {
     pub characters: usize,
     /// Shorter lines are left out.
     pub min_characters: usize,
+    /// The field of the objects in `.jsonl` files that holds the text.
+    pub field: String,
     /// Share of the rows that are sentences of the built-in suite's grammar.
     pub builtin_share: f64,
     /// How many such sentences are written.
@@ -175,7 +177,13 @@ pub struct TextConfig {
 
 impl Default for TextConfig {
     fn default() -> Self {
-        Self { characters: 100_000_000, min_characters: 60, builtin_share: 0.0, builtin_sentences: 0 }
+        Self {
+            characters: 100_000_000,
+            min_characters: 60,
+            field: "text".into(),
+            builtin_share: 0.0,
+            builtin_sentences: 0,
+        }
     }
 }
 
@@ -203,6 +211,9 @@ impl PretrainConfig {
         let least = SPECIAL + bytes + v.sentinels + 64;
         if v.size < least {
             return wrong(format!("vocabulary.size {} is less than {least}: raise it", v.size));
+        }
+        if v.size > 1 << 16 {
+            return wrong(format!("vocabulary.size {} is more than 65536: lower it", v.size));
         }
         let shares = [
             ("vocabulary.coverage", v.coverage),

@@ -27,6 +27,9 @@ pub enum Error {
     /// The vocabulary cannot be trained, or tokenizer.json cannot be read.
     #[error("vocabulary: {0}")]
     Vocabulary(String),
+    /// The observer said stop before the training loop, which leaves a checkpoint, had begun.
+    #[error("stopped while the text was prepared; nothing was trained")]
+    Stopped,
     /// A checkpoint is damaged or belongs to another run.
     #[error("checkpoint `{path}`: {what}; remove it to start anew, or run without --resume")]
     Checkpoint {

@@ -1,21 +1,25 @@
 //! Pre-training of small backbones by span corruption, from plain text to a Hugging Face directory.
 //!
-//! Text becomes token streams, one per source of text; step `s` draws its rows from them by a generator seeded with
+//! Text is read as a stream, once for a sample on which the vocabulary is trained and once for the tokens, which are then kept
+//! on disk. It becomes token streams, one per source of text; step `s` draws its rows from them by a generator seeded with
 //! `(seed, s)`, so that a run which resumes from a checkpoint goes on exactly as one that never stopped. Parameters are one
 //! flat vector on the host, as everywhere in training: a step uploads them as leaves, reads the gradients back, and AdamW
 //! runs on the host. This module never touches the network.
 
 mod adafactor;
+mod archive;
 mod checkpoint;
 mod config;
 mod corpus;
 mod corruption;
 mod error;
+mod event;
 mod export;
 mod optimiser;
 mod parameters;
 mod pass;
 mod run;
+mod tokens;
 mod trainer;
 mod vocabulary;
 
@@ -24,11 +28,13 @@ pub use config::{
     CorruptionConfig, ModelConfig, Optimizer, Precision, PretrainConfig, Schedule, TextConfig, TrainingConfig,
     VocabularyConfig,
 };
-pub use corpus::{Passages, read_text};
+pub use corpus::{Corpus, Sample};
 pub use corruption::{Corruption, Example, random_spans_noise_mask};
 pub use error::{Error, Result};
+pub use event::{Event, Observer, Reading};
 pub use export::export;
 pub use parameters::Parameters;
 pub use run::{Report, Run, run};
+pub use tokens::{Encoder, Tokens};
 pub use trainer::{Progress, Stream, Trainer, rate_at};
-pub use vocabulary::{encode_passages, train_vocabulary};
+pub use vocabulary::{read_vocabulary, train_vocabulary};

@@ -1,12 +1,15 @@
 //! A whole run: vocabulary, tokens, training, export.
 
 use super::checkpoint::write_atomically;
+use super::tokens::{read_tokens, write_tokens};
 use super::{
-    Checkpoint, Error, Passages, PretrainConfig, Progress, Result, Stream, Trainer, encode_passages, export,
-    train_vocabulary,
+    Checkpoint, Corpus, Encoder, Error, Event, Observer, PretrainConfig, Result, Sample, Stream, Tokens, Trainer,
+    export, read_vocabulary, train_vocabulary,
 };
 use burn::tensor::Device;
 use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 use tokenizers::Tokenizer;
 
 /// What a run needs beside its settings.
@@ -15,10 +18,13 @@ pub struct Run<'a> {
     /// The settings.
     pub config: PretrainConfig,
     /// The text.
-    pub text: Passages,
+    pub text: Corpus,
     /// Sentences of the built-in suite's grammar, for `config.text.builtin_share` of the rows.
-    pub sentences: Passages,
-    /// The directory that gets the model, `tokenizer.json` and `checkpoint.safetensors`.
+    pub sentences: Vec<String>,
+    /// A tokenizer.json to use instead of training a vocabulary.
+    pub tokenizer: Option<&'a Path>,
+    /// The directory that gets the model, `tokenizer.json`, `checkpoint.safetensors`, and the text as tokens in
+    /// `tokens.safetensors`.
     pub out: &'a Path,
     /// Whether to go on from the checkpoint in `out`, if there is one.
     pub resume: bool,
@@ -44,30 +50,16 @@ pub struct Report {
 /// Runs to the last step, or until `observe` answers false (then a checkpoint is left), and exports the model.
 ///
 /// # Errors
-/// If files cannot be read or written, the text is too little, or the run diverges.
-pub fn run(run: Run<'_>, observe: &mut dyn FnMut(&Progress) -> bool) -> Result<Report> {
-    let Run { config, text, sentences, out, resume, device } = run;
-    std::fs::create_dir_all(out).map_err(Error::write(out))?;
-    let path = out.join("checkpoint.safetensors");
-    let resume = resume && path.exists();
-    let tokenizer = if resume {
-        let path = out.join("tokenizer.json");
-        Tokenizer::from_file(&path).map_err(|error| Error::Vocabulary(format!("`{}`: {error}", path.display())))?
-    } else {
-        let tokenizer = vocabulary(&config, &text, &sentences)?;
-        let document = tokenizer.to_string(false).map_err(|error| Error::Vocabulary(error.to_string()))?;
-        write_atomically(&out.join("tokenizer.json"), document.as_bytes())?;
-        tokenizer
-    };
-    let share = config.text.builtin_share;
-    let mut streams = Vec::new();
-    for (name, share, passages) in [("text", 1.0 - share, &text), ("built-in sentences", share, &sentences)] {
-        if share > 0.0 {
-            let train = encode_passages(&tokenizer, &passages.train)?;
-            let held_out = encode_passages(&tokenizer, &passages.held_out)?;
-            streams.push(Stream { name: name.into(), share, train, held_out });
-        }
-    }
+/// If files cannot be read or written, the text is too little, `observe` answers false before training has begun, or the run
+/// diverges.
+pub fn run(run: Run<'_>, observe: &mut Observer<'_>) -> Result<Report> {
+    run.config.check()?;
+    std::fs::create_dir_all(run.out).map_err(Error::write(run.out))?;
+    let path = run.out.join("checkpoint.safetensors");
+    let resume = run.resume && path.exists();
+    let tokenizer = run.vocabulary(resume, observe)?;
+    let streams = run.streams(&tokenizer, observe)?;
+    let Run { config, out, device, .. } = run;
     let text_tokens = streams.iter().map(|stream| stream.train.len()).sum();
     let t5 = config.t5();
     let mut trainer = Trainer::new(config, streams, device)?;
@@ -76,7 +68,7 @@ pub fn run(run: Run<'_>, observe: &mut dyn FnMut(&Progress) -> bool) -> Result<R
         trainer.restore(Checkpoint::read(&path)?).map_err(wrong)?;
     }
     trainer.run(&mut |trainer, progress| {
-        let go_on = progress.is_none_or(&mut *observe);
+        let go_on = progress.is_none_or(|progress| observe(Event::Step(progress)));
         if trainer.checkpoint_due() || !go_on {
             trainer.checkpoint().write(&path)?;
         }
@@ -92,16 +84,114 @@ pub fn run(run: Run<'_>, observe: &mut dyn FnMut(&Progress) -> bool) -> Result<R
     })
 }
 
-/// Trains on text and sentences in the proportion in which the model will see them, on passages spread evenly over each.
-fn vocabulary(config: &PretrainConfig, text: &Passages, sentences: &Passages) -> Result<Tokenizer> {
-    let share = config.text.builtin_share;
-    let mut passages = Vec::new();
-    for (source, share) in [(text, 1.0 - share), (sentences, share)] {
-        let wanted = config.vocabulary.characters as f64 * share;
-        let stride = (source.characters as f64 / wanted).ceil().max(1.0);
-        if wanted > 0.0 {
-            passages.extend(source.train.iter().step_by(stride as usize));
+impl Run<'_> {
+    /// The vocabulary of the run that is resumed, the one that was given, or a new one; `out` holds it afterwards.
+    fn vocabulary(&self, resume: bool, observe: &mut Observer<'_>) -> Result<Tokenizer> {
+        let path = self.out.join("tokenizer.json");
+        let document =
+            |tokenizer: &Tokenizer| tokenizer.to_string(false).map_err(|error| Error::Vocabulary(error.to_string()));
+        let given = self.tokenizer.map(|path| read_vocabulary(path, &self.config.vocabulary)).transpose()?;
+        if resume {
+            let tokenizer = read_vocabulary(&path, &self.config.vocabulary)?;
+            if let Some(given) = given
+                && document(&given)? != document(&tokenizer)?
+            {
+                return Err(Error::Vocabulary(format!(
+                    "the run that is resumed has another one, `{}`: leave out --tokenizer, or run without --resume",
+                    path.display()
+                )));
+            }
+            return Ok(tokenizer);
+        }
+        let tokenizer = match given {
+            Some(tokenizer) => tokenizer,
+            None => self.train_vocabulary(observe)?,
+        };
+        write_atomically(&path, document(&tokenizer)?.as_bytes())?;
+        Ok(tokenizer)
+    }
+
+    /// Trains on text and sentences in the proportion in which the model will see them, on passages spread evenly over each.
+    fn train_vocabulary(&self, observe: &mut Observer<'_>) -> Result<Tokenizer> {
+        let share = self.config.text.builtin_share;
+        let wanted = |share: f64| (self.config.vocabulary.characters as f64 * share) as usize;
+        let (mut text, mut sentences) = (Sample::new(wanted(1.0 - share)), Sample::new(wanted(share)));
+        if share < 1.0 {
+            self.text.read("the vocabulary", observe, &mut |passage| {
+                text.push(passage);
+                Ok(())
+            })?;
+        }
+        self.sentences.iter().for_each(|sentence| sentences.push(sentence));
+        let passages = [text.finish(), sentences.finish()].concat();
+        let characters = passages.iter().map(|passage| passage.chars().count()).sum();
+        let (sender, receiver) = channel();
+        let (begin, config) = (Instant::now(), self.config.vocabulary.clone());
+        std::thread::spawn(move || {
+            // nobody receives after a stop: the trainer cannot be interrupted, so it is left behind
+            let _ = sender.send(train_vocabulary(&passages, &config));
+        });
+        loop {
+            match receiver.recv_timeout(Duration::from_millis(100)) {
+                Ok(tokenizer) => return tokenizer,
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::Vocabulary("the trainer failed".into())),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if !observe(Event::Vocabulary { characters, seconds: begin.elapsed().as_secs_f64() }) {
+                return Err(Error::Stopped);
+            }
         }
     }
-    train_vocabulary(passages, &config.vocabulary)
+
+    /// The streams, from `tokens.safetensors` if that was made from the same text by the same vocabulary.
+    fn streams(&self, tokenizer: &Tokenizer, observe: &mut Observer<'_>) -> Result<Vec<Stream>> {
+        let share = self.config.text.builtin_share;
+        let mut sources = vec![("text", 1.0 - share), ("built-in sentences", share)];
+        sources.retain(|(_, share)| *share > 0.0);
+        let names: Vec<&str> = sources.iter().map(|(name, _)| *name).collect();
+        let (path, key) = (self.out.join("tokens.safetensors"), self.key(tokenizer)?);
+        let kept = read_tokens(&path, &key, &names).unwrap_or_else(|why| {
+            observe(Event::Note(&format!("`{}` {why}: made anew", path.display())));
+            None
+        });
+        let tokens = match kept {
+            Some(tokens) => tokens,
+            None => {
+                let tokens: Vec<Tokens> =
+                    names.iter().map(|name| self.tokens(name, tokenizer, observe)).collect::<Result<_>>()?;
+                let named: Vec<_> = names.iter().copied().zip(&tokens).collect();
+                write_tokens(&path, &key, &named)?;
+                tokens
+            }
+        };
+        let stream = |((name, share), tokens): ((&str, f64), Tokens)| Stream {
+            name: name.into(),
+            share,
+            train: tokens.train,
+            held_out: tokens.held_out,
+        };
+        Ok(sources.into_iter().zip(tokens).map(stream).collect())
+    }
+
+    fn tokens(&self, name: &str, tokenizer: &Tokenizer, observe: &mut Observer<'_>) -> Result<Tokens> {
+        let mut encoder = Encoder::new(tokenizer);
+        if name == "text" {
+            self.text.read("the tokens", observe, &mut |passage| encoder.push(passage))?;
+        } else {
+            self.sentences.iter().try_for_each(|sentence| encoder.push(sentence))?;
+        }
+        encoder.finish()
+    }
+
+    /// Digest of all that the tokens follow from.
+    fn key(&self, tokenizer: &Tokenizer) -> Result<String> {
+        let mut hasher = blake3::Hasher::new();
+        let document = tokenizer.to_string(false).map_err(|error| Error::Vocabulary(error.to_string()))?;
+        hasher.update(blake3::hash(document.as_bytes()).as_bytes());
+        self.text.identify(&mut hasher);
+        for sentence in &self.sentences {
+            hasher.update(blake3::hash(sentence.as_bytes()).as_bytes());
+        }
+        Ok(hasher.finalize().to_hex()[..32].to_string())
+    }
 }

@@ -1,4 +1,4 @@
-//! Trains a Unigram vocabulary and turns text into token streams.
+//! Trains a Unigram vocabulary, or reads one.
 //!
 //! The pipeline is T5's (NFKC, one space between words, `▁` before each word, `</s>` at the end) with byte fallback. Ids are
 //! laid out as in T5: padding 0, end 1, unknown 2, bytes, pieces, and the sentinels last, `<extra_id_0>` the highest.
@@ -7,6 +7,7 @@ use super::config::{SPECIAL, VocabularyConfig};
 use super::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use tokenizers::models::unigram::{Unigram, UnigramTrainer};
 use tokenizers::{NormalizedString, Normalizer, Tokenizer};
 
@@ -130,19 +131,38 @@ fn build(pieces: &[(String, f64)], config: &VocabularyConfig) -> Result<Tokenize
     Tokenizer::from_bytes(document.to_string().as_bytes()).map_err(failed)
 }
 
-/// The passages as one stream of ids, without end tokens.
+/// Reads a tokenizer.json whose pieces fit the settings; truncation and padding are switched off.
 ///
 /// # Errors
-/// If the tokenizer fails.
-pub fn encode_passages(tokenizer: &Tokenizer, passages: &[String]) -> Result<Vec<u32>> {
-    let mut stream = Vec::new();
-    for part in passages.chunks(4096) {
-        let texts: Vec<&str> = part.iter().map(String::as_str).collect();
-        for encoding in tokenizer.encode_batch_fast(texts, false).map_err(failed)? {
-            stream.extend_from_slice(encoding.get_ids());
+/// If it cannot be read, or the pieces do not fit; the text says which.
+pub fn read_vocabulary(path: &Path, config: &VocabularyConfig) -> Result<Tokenizer> {
+    let wrong = |what: String| Error::Vocabulary(format!("`{}`: {what}", path.display()));
+    let bytes = std::fs::read(path).map_err(Error::read(path))?;
+    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| wrong(error.to_string()))?;
+    tokenizer.with_truncation(None).map_err(failed)?.with_padding(None);
+    let pieces = tokenizer.get_vocab(true);
+    let highest = pieces.values().max().map_or(0, |id| *id as usize + 1);
+    if pieces.len() != config.size || highest != config.size {
+        return Err(wrong(format!(
+            "{} pieces with ids up to {}, vocabulary.size is {}: they must be equal",
+            pieces.len(),
+            highest.saturating_sub(1),
+            config.size
+        )));
+    }
+    let mut wanted = vec![("<pad>".to_string(), 0), ("</s>".to_string(), 1), ("<unk>".to_string(), 2)];
+    wanted.extend((0..config.sentinels).map(|number| (format!("<extra_id_{number}>"), config.size - 1 - number)));
+    for (piece, id) in wanted {
+        match pieces.get(&piece) {
+            Some(found) if *found as usize == id => {}
+            Some(found) => return Err(wrong(format!("`{piece}` is {found}, it must be {id}"))),
+            None => return Err(wrong(format!("no `{piece}`, which must be {id}"))),
         }
     }
-    Ok(stream)
+    if pieces.contains_key("<0x00>") != config.byte_fallback {
+        return Err(wrong(format!("vocabulary.byte_fallback is {}, that of the file is not", config.byte_fallback)));
+    }
+    Ok(tokenizer)
 }
 
 #[cfg(test)]
@@ -202,5 +222,27 @@ mod tests {
     fn too_little_text_is_refused() {
         let error = train_vocabulary(&["one word".to_string()], &config()).unwrap_err().to_string();
         assert!(error.contains("more text"), "{error}");
+    }
+    #[test]
+    fn a_vocabulary_is_read_where_it_fits() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokenizer.json");
+        let tokenizer = train_vocabulary(&text(), &config()).unwrap();
+        let document = tokenizer.to_string(false).unwrap();
+        std::fs::write(&path, &document).unwrap();
+        assert_eq!(read_vocabulary(&path, &config()).unwrap().to_string(false).unwrap(), document);
+
+        let cases = [
+            (VocabularyConfig { size: 321, ..config() }, "320 pieces"),
+            (VocabularyConfig { sentinels: 9, ..config() }, "no `<extra_id_8>`, which must be 311"),
+            (VocabularyConfig { byte_fallback: false, ..config() }, "vocabulary.byte_fallback is false"),
+        ];
+        for (config, wanted) in cases {
+            let error = read_vocabulary(&path, &config).unwrap_err().to_string();
+            assert!(error.contains(wanted) && error.contains("tokenizer.json"), "{error}");
+        }
+        std::fs::write(&path, document.replace("<extra_id_0>", "<extra_id_00>")).unwrap();
+        let error = read_vocabulary(&path, &config()).unwrap_err().to_string();
+        assert!(error.contains("no `<extra_id_0>`"), "{error}");
     }
 }

@@ -1,10 +1,13 @@
 //! A whole pre-training run on a little text.
 
 use burn::tensor::Device;
-use s3delta::pretrain::{Passages, PretrainConfig, Run, run};
+use s3delta::pretrain::{Corpus, Error, Event, PretrainConfig, Report, Result, Run, TextConfig, run};
 use s3delta::t5::Backbone;
 use s3delta::task::builtin_corpus;
-use std::path::Path;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use tokenizers::normalizers::NFKC;
+use tokenizers::{NormalizedString, Normalizer, Tokenizer};
 
 const SETTINGS: &str = r#"
     [model]
@@ -40,23 +43,46 @@ const SETTINGS: &str = r#"
     held_out_batches = 1
 "#;
 
-fn text() -> Passages {
-    let mut passages = Passages::default();
-    builtin_corpus(1, 4000).into_iter().for_each(|sentence| passages.push(sentence));
-    passages
+/// Writes a text into the folder, as an archive of two files.
+fn write_text(dir: &Path) -> PathBuf {
+    let sentences = builtin_corpus(1, 4000);
+    let xz = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
+    let mut archive = tar::Builder::new(xz);
+    for (name, part) in ["a/wiki_00", "a/wiki_01"].into_iter().zip(sentences.chunks(2000)) {
+        let text = part.join("\n") + "\n";
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        archive.append_data(&mut header, name, text.as_bytes()).unwrap();
+    }
+    let path = dir.join("text.tar.xz");
+    std::fs::write(&path, archive.into_inner().unwrap().finish().unwrap()).unwrap();
+    path
+}
+
+/// A run on the text, its observer being asked at each event.
+fn pretrain(
+    text: &Path,
+    out: &Path,
+    tokenizer: Option<&Path>,
+    resume: bool,
+    observe: &mut dyn FnMut(Event<'_>) -> bool,
+) -> Result<Report> {
+    let mut config: PretrainConfig = toml::from_str(SETTINGS).unwrap();
+    config.text.min_characters = 10;
+    let text = Corpus::open(&[text.to_path_buf()], &config.text)?;
+    let device = Device::flex();
+    run(Run { config, text, sentences: Vec::new(), tokenizer, out, resume, device: &device }, observe)
 }
 
 /// Runs until `stop_at` steps; gives the losses.
-fn train(out: &Path, resume: bool, stop_at: usize) -> Vec<f64> {
-    let config: PretrainConfig = toml::from_str(SETTINGS).unwrap();
-    let device = Device::flex();
-    let settings = Run { config, text: text(), sentences: Passages::default(), out, resume, device: &device };
+fn train(text: &Path, out: &Path, resume: bool, stop_at: usize) -> Vec<f64> {
     let mut losses = Vec::new();
-    run(settings, &mut |progress| {
+    let mut observe = |event: Event<'_>| {
+        let Event::Step(progress) = event else { return true };
         losses.push(progress.loss);
         progress.step < stop_at
-    })
-    .unwrap();
+    };
+    pretrain(text, out, None, resume, &mut observe).unwrap();
     losses
 }
 
@@ -64,15 +90,16 @@ fn train(out: &Path, resume: bool, stop_at: usize) -> Vec<f64> {
 fn a_run_that_was_interrupted_ends_in_the_same_file() {
     let dir = tempfile::tempdir().unwrap();
     let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
-    let first = train(&whole, false, 1);
+    let text = write_text(dir.path());
+    let first = train(&text, &whole, false, 1);
     // from here on both have one vocabulary, whose training may differ in the last bits
     std::fs::create_dir(&parts).unwrap();
     for name in ["tokenizer.json", "checkpoint.safetensors"] {
         std::fs::copy(whole.join(name), parts.join(name)).unwrap();
     }
-    let at_once = train(&whole, true, usize::MAX);
-    let mut halves = train(&parts, true, 3);
-    halves.extend(train(&parts, true, usize::MAX));
+    let at_once = train(&text, &whole, true, usize::MAX);
+    let mut halves = train(&text, &parts, true, 3);
+    halves.extend(train(&text, &parts, true, usize::MAX));
     assert_eq!((first.len(), at_once.len()), (1, 5));
     assert_eq!(at_once, halves);
     let weights = |dir: &Path| std::fs::read(dir.join("model.safetensors")).unwrap();
@@ -83,4 +110,102 @@ fn a_run_that_was_interrupted_ends_in_the_same_file() {
     let tokenizer = backbone.tokenizer().unwrap();
     let ids = tokenizer.encode("The mayor sold the plum").unwrap();
     assert_eq!(tokenizer.decode(&ids, true).unwrap(), "The mayor sold the plum");
+}
+
+/// Runs to the end; gives what the text was read for, and the notes.
+fn events(text: &Path, out: &Path, tokenizer: Option<&Path>, resume: bool) -> Result<Vec<String>> {
+    let mut events = Vec::new();
+    let mut observe = |event: Event<'_>| {
+        match event {
+            Event::Reading(reading) if reading.done => events.push(reading.purpose.to_string()),
+            Event::Note(text) => events.push(text.to_string()),
+            _ => {}
+        }
+        true
+    };
+    pretrain(text, out, tokenizer, resume, &mut observe)?;
+    Ok(events)
+}
+
+#[test]
+fn text_is_read_only_when_it_must_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let (text, out) = (write_text(dir.path()), dir.path().join("out"));
+    let tokens = out.join("tokens.safetensors");
+    let again = || events(&text, &out, None, true).unwrap();
+    assert_eq!(events(&text, &out, None, false).unwrap(), ["the vocabulary", "the tokens"]);
+    assert!(again().is_empty(), "the tokens were kept");
+
+    std::fs::write(&tokens, b"no tokens").unwrap();
+    let damaged = again();
+    assert!(damaged[0].contains("tokens.safetensors") && damaged[0].contains("damaged"), "{damaged:?}");
+    assert_eq!(damaged[1..], ["the tokens"]);
+
+    let file = std::fs::File::options().append(true).open(&text).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let changed = again();
+    assert!(changed[0].contains("another text"), "{changed:?}");
+    assert_eq!(changed[1..], ["the tokens"]);
+
+    let (given, other) = (out.join("tokenizer.json"), dir.path().join("other"));
+    assert_eq!(events(&text, &other, Some(&given), false).unwrap(), ["the tokens"]);
+    let bytes = |dir: &Path, name| std::fs::read(dir.join(name)).unwrap();
+    for name in ["tokenizer.json", "model.safetensors"] {
+        assert!(bytes(&out, name) == bytes(&other, name), "{name}");
+    }
+    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pocket-t5/tokenizer.json");
+    let error = events(&text, &other, Some(&foreign), false).unwrap_err().to_string();
+    assert!(error.contains("4096 pieces") && error.contains("vocabulary.size is 120"), "{error}");
+}
+
+#[test]
+fn a_run_stops_while_it_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let (text, out) = (write_text(dir.path()), dir.path().join("out"));
+    let mut readings = 0;
+    let mut observe = |event: Event<'_>| {
+        readings += usize::from(matches!(event, Event::Reading(_)));
+        readings < 2 // the vocabulary's pass is over, that of the tokens is not
+    };
+    let error = pretrain(&text, &out, None, false, &mut observe).unwrap_err();
+    assert!(matches!(error, Error::Stopped), "{error}");
+    assert!(out.join("tokenizer.json").exists() && !out.join("tokens.safetensors").exists());
+}
+
+/// The first character at which two texts part, with what follows.
+fn difference<'a>(a: &'a str, b: &'a str) -> (&'a str, &'a str) {
+    let at = a.char_indices().zip(b.chars()).find(|((_, a), b)| a != b).map_or(a.len().min(b.len()), |((at, _), _)| at);
+    (&a[at..], b.get(at..).unwrap_or_default())
+}
+
+#[test]
+fn ten_thousand_lines_of_wikipedia_come_back() {
+    let Some(dir) = crate::shared("data/enwiki-extract") else { return };
+    let corpus = Corpus::open(&[dir.join("enwiki-AB.tar.xz")], &TextConfig::default()).unwrap();
+    let (mut lines, mut seen) = (VecDeque::new(), 0);
+    corpus
+        .read("test", &mut |_| true, &mut |passage| {
+            seen += 1;
+            lines.push_back(passage.to_string());
+            if lines.len() > 10_000 {
+                lines.pop_front();
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert!(seen > 100_000, "{seen} lines");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pocket-t5/tokenizer.json");
+    let tokenizer = Tokenizer::from_file(file).unwrap();
+    let lines = Vec::from(lines);
+    let encoded = tokenizer.encode_batch_fast(lines.clone(), true).unwrap();
+    for (line, encoding) in lines.iter().zip(&encoded) {
+        let mut wanted = NormalizedString::from(line.as_str());
+        NFKC.normalize(&mut wanted).unwrap();
+        let wanted = wanted.get().split_whitespace().collect::<Vec<_>>().join(" ");
+        let decoded = tokenizer.decode(encoding.get_ids(), true).unwrap();
+        assert!(decoded == wanted, "{line}: {:?}", difference(&decoded, &wanted));
+    }
+    let pieces: usize = encoded.iter().map(tokenizers::Encoding::len).sum();
+    let bytes = encoded.iter().flat_map(|encoding| encoding.get_ids()).filter(|id| (3..259).contains(*id)).count();
+    eprintln!("{} lines, {pieces} pieces, {bytes} of them bytes", lines.len());
 }
