@@ -11,14 +11,11 @@ use std::path::Path;
 use tokenizers::models::unigram::{Unigram, UnigramTrainer};
 use tokenizers::{NormalizedString, Normalizer, Tokenizer};
 
-/// Rarer words are mostly names and misspellings, which would take pieces from the rest.
-const LEAST: u32 = 3;
-
 fn failed(error: impl std::fmt::Display) -> Error {
     Error::Vocabulary(error.to_string())
 }
 
-/// Trains a vocabulary on passages; words seen less than 3 times and rare characters do not count.
+/// Trains a vocabulary on passages; words with rare characters do not count.
 ///
 /// The trainer sums in parallel, so that scores may differ in their last bits from one run to the next; a run that resumes
 /// reads the vocabulary of the first.
@@ -32,12 +29,7 @@ pub fn train_vocabulary<'a>(
     let words = count_words(passages, config)?;
     let reserved = SPECIAL + config.sentinels + if config.byte_fallback { 256 } else { 0 };
     let wanted = config.size - reserved;
-    let trainer = UnigramTrainer::builder()
-        .show_progress(false)
-        .vocab_size(wanted as u32)
-        .seed_size(20 * wanted)
-        .build()
-        .map_err(failed)?;
+    let trainer = UnigramTrainer::builder().show_progress(false).vocab_size(wanted as u32).build().map_err(failed)?;
     let mut model = Unigram::default();
     trainer.do_train(words, &mut model).map_err(failed)?;
     let mut pieces: Vec<(String, f64)> = model.iter().cloned().collect();
@@ -53,7 +45,9 @@ pub fn train_vocabulary<'a>(
     build(&pieces, config)
 }
 
-/// How often each word occurs, in order of words, as the trainer wants them.
+/// How often each word occurs, in order of words, as the trainer wants them. Rare words count too: the trainer's first pieces
+/// are substrings that several different words have, and what is in no word but one never becomes a piece. (Measured on
+/// Wikipedia, 7,901 pieces: 3.93 characters a piece; 3.61 without words seen less than 3 times.)
 fn count_words<'a>(
     passages: impl IntoIterator<Item = &'a String>,
     config: &VocabularyConfig,
@@ -84,7 +78,7 @@ fn count_words<'a>(
         })
         .map(|(character, _)| character)
         .collect();
-    let known = words.into_iter().filter(|(word, count)| *count >= LEAST && word.chars().all(|c| covered.contains(&c)));
+    let known = words.into_iter().filter(|(word, _)| word.chars().all(|c| covered.contains(&c)));
     Ok(known.map(|(word, count)| (format!("▁{word}"), count)).collect())
 }
 
