@@ -6,29 +6,41 @@ use super::config::{Schedule, TrainingConfig};
 use super::corruption::{Corruption, Example, random_start};
 use super::optimiser::Optimiser;
 use super::pass::{Passes, loss};
-use super::{Checkpoint, Error, Parameters, PretrainConfig, Result};
+use super::{Checkpoint, Error, Examples, Parameters, PretrainConfig, Result, Tokens, VocabularyConfig};
 use crate::t5::Config;
 use crate::train::clip_global_norm;
 use burn::tensor::Device;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Token ids of one source of text.
+/// Something that rows are drawn from.
 #[derive(Debug, Clone)]
 pub struct Stream {
     /// For reports.
     pub name: String,
     /// Share of the rows; the shares of all streams sum to 1.
     pub share: f64,
-    /// For training.
-    pub train: Vec<u32>,
-    /// Held out.
-    pub held_out: Vec<u32>,
+    /// What it holds.
+    pub content: Content,
 }
 
-/// Where a run stands, after every `report_every` steps.
-#[derive(Debug, Clone, serde::Serialize)]
+/// What a stream holds.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// Text: a row is a run of tokens from any place, corrupted.
+    Text(Tokens),
+    /// Sources and targets: a row is any of them, as it is.
+    Examples(Examples),
+}
+
+/// Mean loss per target token in nats, by stream.
+pub type Losses = BTreeMap<String, f64>;
+
+/// Where a run stands, after every `report_every` steps; a line of its log.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Steps taken.
     pub step: usize,
@@ -36,17 +48,21 @@ pub struct Progress {
     pub steps: usize,
     /// Mean loss per target token since the last report.
     pub loss: f64,
-    /// Loss on held-out text by stream, where it was measured at this step.
-    pub held_out: Option<Vec<(String, f64)>>,
+    /// Loss on what is held out, where it was measured at this step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<Losses>,
     /// Learning rate.
     pub rate: f64,
     /// Gradient norm before clipping, latest step.
     pub gradient_norm: f64,
-    /// Source and target tokens a second since the start or resumption.
+    /// Source and target tokens seen, padding not counted.
+    pub tokens: usize,
+    /// The same a second since the start or resumption.
     pub tokens_per_second: f64,
     /// Seconds since the start or resumption.
     pub seconds: f64,
-    /// Seconds left at this speed.
+    /// Seconds left at this speed; not in the log.
+    #[serde(skip)]
     pub seconds_left: f64,
 }
 
@@ -63,6 +79,7 @@ pub struct Trainer {
     pub parameters: Parameters,
     optimiser: Optimiser,
     step: usize,
+    tokens: usize,
 }
 
 /// The learning rate of the step after `step`: up linearly, then by the schedule, and down linearly to 0 over the last
@@ -82,19 +99,20 @@ impl Trainer {
     /// A run at its start.
     ///
     /// # Errors
-    /// If a stream is too short for one example.
+    /// If a text is too short for one example.
     pub fn new(config: PretrainConfig, streams: Vec<Stream>, device: &Device) -> Result<Self> {
         config.check()?;
         let corruption = Corruption::new(&config.corruption, &config.vocabulary);
         for stream in &streams {
-            let least = stream.train.len().min(stream.held_out.len());
-            if least < corruption.raw_tokens() {
+            let (train, held_out, least) = match &stream.content {
+                Content::Text(tokens) => (tokens.train.len(), tokens.held_out.len(), corruption.raw_tokens()),
+                Content::Examples(rows) => (rows.train.len(), rows.held_out.len(), 1),
+            };
+            if train.min(held_out) < least {
+                let what = if least == 1 { "rows" } else { "tokens" };
                 return Err(Error::Text(format!(
-                    "the text `{}` has {} tokens for training and {} held out, one example needs {}: give more text",
-                    stream.name,
-                    stream.train.len(),
-                    stream.held_out.len(),
-                    corruption.raw_tokens()
+                    "`{}` has {train} {what} for training and {held_out} held out, one example needs {least}: give more text",
+                    stream.name
                 )));
             }
         }
@@ -102,7 +120,8 @@ impl Trainer {
         let parameters = Parameters::init(&t5, config.training.seed);
         let optimiser = Optimiser::new(config.training.optimizer, &parameters, &t5);
         let passes = Passes::new(config.training.precision, device);
-        Ok(Self { t5, corruption, device: device.clone(), passes, streams, parameters, optimiser, step: 0, config })
+        let device = device.clone();
+        Ok(Self { t5, corruption, device, passes, streams, parameters, optimiser, step: 0, tokens: 0, config })
     }
 
     /// Steps taken.
@@ -110,9 +129,9 @@ impl Trainer {
         self.step
     }
 
-    /// Tokens of one step, source and target.
-    pub fn tokens_per_step(&self) -> usize {
-        self.config.training.batch_size * (self.config.corruption.source_tokens + self.corruption.target_tokens())
+    /// Source and target tokens seen, padding not counted.
+    pub fn tokens(&self) -> usize {
+        self.tokens
     }
 
     /// What to keep on disk.
@@ -121,21 +140,24 @@ impl Trainer {
         Checkpoint {
             config: self.config.clone(),
             step: self.step,
+            tokens: self.tokens,
             values: self.parameters.values.clone(),
             first: first.to_vec(),
             second: second.to_vec(),
         }
     }
 
-    /// Goes on from a checkpoint of the same model, vocabulary and seed; steps, rates and text may differ.
+    /// Goes on from a checkpoint of the same model, vocabulary, seed and optimiser; steps, rates, text, mixture and shares may
+    /// differ.
     ///
     /// # Errors
     /// If they are not the same; the text says what differs.
     pub fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
         let (now, then) = (&self.config, &checkpoint.config);
+        let vocabulary = |config: &PretrainConfig| VocabularyConfig { tokenizer: None, ..config.vocabulary.clone() };
         let same = [
             ("[model]", now.model == then.model),
-            ("[vocabulary]", now.vocabulary == then.vocabulary),
+            ("[vocabulary]", vocabulary(now) == vocabulary(then)),
             ("training.seed", now.training.seed == then.training.seed),
             ("training.optimizer", now.training.optimizer == then.training.optimizer),
             ("the number of values", self.parameters.values.len() == checkpoint.values.len()),
@@ -143,7 +165,7 @@ impl Trainer {
         if let Some((what, _)) = same.iter().find(|(_, same)| !same) {
             return Err(format!("{what} differs from this run's"));
         }
-        self.step = checkpoint.step;
+        (self.step, self.tokens) = (checkpoint.step, checkpoint.tokens);
         self.parameters.values = checkpoint.values;
         self.optimiser.restore(checkpoint.step, checkpoint.first, checkpoint.second);
         Ok(())
@@ -156,7 +178,7 @@ impl Trainer {
     /// If the loss is no longer a number, or what `observe` returns.
     pub fn run(&mut self, observe: &mut dyn FnMut(&Self, Option<&Progress>) -> Result<bool>) -> Result<()> {
         let training = self.config.training.clone();
-        let (begin, first) = (Instant::now(), self.step);
+        let (begin, first, tokens) = (Instant::now(), self.step, self.tokens);
         let (mut sum, mut count) = (0.0, 0);
         while self.step < training.steps {
             let rate = rate_at(&training, self.step);
@@ -176,7 +198,8 @@ impl Trainer {
                     held_out,
                     rate,
                     gradient_norm,
-                    tokens_per_second: done * self.tokens_per_step() as f64 / seconds,
+                    tokens: self.tokens,
+                    tokens_per_second: (self.tokens - tokens) as f64 / seconds,
                     seconds,
                     seconds_left: (training.steps - self.step) as f64 * seconds / done,
                 })
@@ -206,13 +229,15 @@ impl Trainer {
         if !loss.is_finite() {
             return Err(Error::Diverged { step: self.step, loss });
         }
+        self.tokens += batch.iter().map(Example::tokens).sum::<usize>();
         let norm = clip_global_norm(&mut gradient, self.config.training.clip);
         self.optimiser.step(&mut self.parameters.values, &gradient, rate, self.config.training.weight_decay);
         self.step += 1;
         Ok((loss, norm))
     }
 
-    /// Rows from the streams by their shares, each from a random place.
+    /// Rows from the streams by their shares, sorted by length so that a pass pads little. (Rows of text are equally long, and
+    /// the sort keeps their order.)
     fn batch(&self, rng: &mut ChaCha8Rng) -> Vec<Example> {
         let row = |_| {
             let mut left: f64 = rng.random();
@@ -221,9 +246,14 @@ impl Trainer {
                 left < 0.0
             });
             let stream = pick.unwrap_or(&self.streams[self.streams.len() - 1]);
-            self.example(&stream.train, rng)
+            match &stream.content {
+                Content::Text(tokens) => self.example(&tokens.train, rng),
+                Content::Examples(rows) => rows.train[rng.random_range(0..rows.train.len())].clone(),
+            }
         };
-        (0..self.config.training.batch_size).map(row).collect()
+        let mut batch: Vec<_> = (0..self.config.training.batch_size).map(row).collect();
+        batch.sort_by_key(|example| (example.source.len(), example.target.len()));
+        batch
     }
 
     fn example(&self, tokens: &[u32], rng: &mut ChaCha8Rng) -> Example {
@@ -231,22 +261,36 @@ impl Trainer {
         self.corruption.corrupt(&tokens[start..start + self.corruption.raw_tokens()], rng)
     }
 
-    /// Loss per target token on held-out text, by stream; the same rows each time.
-    pub fn evaluate(&self) -> Result<Vec<(String, f64)>> {
+    /// Loss per target token on what each stream holds out; the same rows each time.
+    pub fn evaluate(&self) -> Result<Losses> {
         let model = self.parameters.frozen(&self.t5, &self.device)?;
-        let (batches, rows) = (self.config.training.held_out_batches, self.config.training.batch_size);
         let one = |stream: &Stream| {
-            let mut rng = ChaCha8Rng::seed_from_u64(self.config.training.seed);
-            rng.set_stream(u64::MAX);
-            let mut sum = 0.0;
-            for _ in 0..batches {
-                let batch: Vec<_> = (0..rows).map(|_| self.example(&stream.held_out, &mut rng)).collect();
-                sum += f64::from(loss(&model, &batch, self.t5.start)?.into_scalar::<f32>());
+            let (mut sum, mut tokens) = (0.0, 0);
+            for batch in self.held_out(&stream.content).chunks(self.config.training.batch_size) {
+                sum += f64::from(loss(&model, batch, self.t5.start)?.into_scalar::<f32>());
+                tokens += batch.iter().map(|example| example.target.len()).sum::<usize>();
             }
-            let tokens = batches * rows * self.corruption.target_tokens();
             Ok((stream.name.clone(), sum / tokens as f64))
         };
         self.streams.iter().map(one).collect()
+    }
+
+    /// `held_out_batches` of rows that are not trained on; of examples at most all there are.
+    fn held_out(&self, content: &Content) -> Vec<Example> {
+        let wanted = self.config.training.held_out_batches * self.config.training.batch_size;
+        match content {
+            Content::Text(tokens) => {
+                let mut rng = ChaCha8Rng::seed_from_u64(self.config.training.seed);
+                rng.set_stream(u64::MAX);
+                (0..wanted).map(|_| self.example(&tokens.held_out, &mut rng)).collect()
+            }
+            Content::Examples(rows) => {
+                let distance = rows.held_out.len().div_ceil(wanted);
+                let mut rows: Vec<_> = rows.held_out.iter().step_by(distance).cloned().collect();
+                rows.sort_by_key(|example| (example.source.len(), example.target.len()));
+                rows
+            }
+        }
     }
 }
 
@@ -264,6 +308,7 @@ mod tests {
                 byte_fallback: false,
                 characters: 1000,
                 coverage: 1.0,
+                tokenizer: None,
             },
             corruption: CorruptionConfig { source_tokens: 24, ..CorruptionConfig::default() },
             training: TrainingConfig {
@@ -285,15 +330,36 @@ mod tests {
                 held_out_batches: 2,
             },
             text: TextConfig::default(),
+            supervised: None,
         }
     }
 
     /// Two streams in which each token tells the next.
     fn streams() -> Vec<Stream> {
         let tokens = |add: u32| (0..400u32).map(|i| 3 + (i + add) % 20).collect::<Vec<_>>();
-        let one =
-            |name: &str, share, add| Stream { name: name.into(), share, train: tokens(add), held_out: tokens(add) };
+        let one = |name: &str, share, add| Stream {
+            name: name.into(),
+            share,
+            content: Content::Text(Tokens { train: tokens(add), held_out: tokens(add) }),
+        };
         vec![one("first", 0.75, 0), one("second", 0.25, 40)]
+    }
+
+    /// Rows of many lengths, each of whose targets repeats the end of its source.
+    fn examples() -> Examples {
+        let one = |i: usize| {
+            let source: Vec<u32> = (0..3 + i * 7 % 20).map(|j| 3 + ((i + j) % 60) as u32).chain([1]).collect();
+            Example { target: source[source.len() - 2 - i % 2..].to_vec(), source }
+        };
+        Examples { train: (0..90).map(one).collect(), held_out: (90..100).map(one).collect() }
+    }
+
+    /// The first stream with a mixture beside it.
+    fn mixed() -> Vec<Stream> {
+        let mut streams = streams();
+        (streams[0].share, streams[1].share) = (0.5, 0.5);
+        (streams[1].name, streams[1].content) = ("supervised".into(), Content::Examples(examples()));
+        streams
     }
 
     fn losses(trainer: &mut Trainer, stop_at: usize) -> Vec<f64> {
@@ -345,9 +411,62 @@ mod tests {
     #[test]
     fn short_text_is_refused() {
         let mut streams = streams();
-        streams[1].held_out.truncate(3);
+        if let Content::Text(tokens) = &mut streams[1].content {
+            tokens.held_out.truncate(3);
+        }
         let error = Trainer::new(config(3), streams, &Device::flex()).unwrap_err().to_string();
         assert!(error.contains("`second`") && error.contains("3 held out"), "{error}");
+        let mut streams = mixed();
+        streams[1].content = Content::Examples(Examples::default());
+        let error = Trainer::new(config(3), streams, &Device::flex()).unwrap_err().to_string();
+        assert!(error.contains("`supervised` has 0 rows"), "{error}");
+    }
+
+    #[test]
+    fn a_mixture_may_follow_text() {
+        let device = Device::flex();
+        let mut text = Trainer::new(config(4), streams(), &device).unwrap();
+        losses(&mut text, usize::MAX);
+        assert_eq!(text.tokens(), 4 * 4 * text.corruption.tokens());
+        let before = text.checkpoint();
+
+        let mut with = config(200);
+        (with.training.report_every, with.vocabulary.tokenizer) = (10, Some("elsewhere.json".into()));
+        let mut mixture = Trainer::new(with.clone(), mixed(), &device).unwrap();
+        mixture.restore(before.clone()).unwrap();
+        let (first, all) = (mixture.evaluate().unwrap(), losses(&mut mixture, usize::MAX));
+        let last = mixture.evaluate().unwrap();
+        assert_eq!(first.keys().collect::<Vec<_>>(), ["first", "supervised"]);
+        assert!(last["supervised"] < 0.8 * first["supervised"], "{first:?} -> {last:?}");
+
+        let mut again = Trainer::new(with.clone(), mixed(), &device).unwrap();
+        again.restore(before).unwrap();
+        let mut parts = losses(&mut again, 100);
+        let mut after = Trainer::new(with, mixed(), &device).unwrap();
+        after.restore(Checkpoint::from_bytes(&again.checkpoint().to_bytes()).unwrap()).unwrap();
+        parts.extend(losses(&mut after, usize::MAX));
+        assert_eq!(all, parts);
+        assert_eq!(after.tokens(), mixture.tokens());
+    }
+
+    #[test]
+    fn a_batch_has_the_shares_and_is_a_function_of_seed_and_step() {
+        let mut config = config(1);
+        config.training.batch_size = 400;
+        let trainer = Trainer::new(config, mixed(), &Device::flex()).unwrap();
+        let batch = |step: u64| {
+            let mut rng = ChaCha8Rng::seed_from_u64(7);
+            rng.set_stream(step);
+            trainer.batch(&mut rng)
+        };
+        let (rows, all) = (batch(3), examples().train);
+        assert_eq!(rows, batch(3));
+        assert_ne!(rows, batch(4));
+        let of_mixture = rows.iter().filter(|row| all.contains(row)).count();
+        assert!((160..240).contains(&of_mixture), "{of_mixture} of 400");
+        assert!(rows.is_sorted_by_key(|row| row.source.len()));
+        let held_out = trainer.held_out(&Content::Examples(examples()));
+        assert_eq!(held_out.len(), 10, "each once");
     }
 
     #[test]
