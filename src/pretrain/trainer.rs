@@ -3,38 +3,16 @@
 //! The learning rate is relative: see [`super::config::TrainingConfig`] and the optimisers.
 
 use super::config::{Schedule, TrainingConfig};
-use super::corruption::{Corruption, Example, random_start};
 use super::optimiser::Optimiser;
 use super::pass::{Passes, loss};
-use super::{Checkpoint, Error, Examples, Parameters, PretrainConfig, Result, Tokens, VocabularyConfig};
+use super::stream::{Stream, Streams};
+use super::{Checkpoint, Corruption, Error, Example, Parameters, PretrainConfig, Result, VocabularyConfig};
 use crate::t5::Config;
 use crate::train::clip_global_norm;
 use burn::tensor::Device;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Instant;
-
-/// Something that rows are drawn from.
-#[derive(Debug, Clone)]
-pub struct Stream {
-    /// For reports.
-    pub name: String,
-    /// Share of the rows; the shares of all streams sum to 1.
-    pub share: f64,
-    /// What it holds.
-    pub content: Content,
-}
-
-/// What a stream holds.
-#[derive(Debug, Clone)]
-pub enum Content {
-    /// Text: a row is a run of tokens from any place, corrupted.
-    Text(Tokens),
-    /// Sources and targets: a row is any of them, as it is.
-    Examples(Examples),
-}
 
 /// Mean loss per target token in nats, by stream.
 pub type Losses = BTreeMap<String, f64>;
@@ -71,10 +49,9 @@ pub struct Progress {
 pub struct Trainer {
     config: PretrainConfig,
     t5: Config,
-    corruption: Corruption,
     device: Device,
     passes: Passes,
-    streams: Vec<Stream>,
+    streams: Streams,
     /// Parameters so far.
     pub parameters: Parameters,
     optimiser: Optimiser,
@@ -102,26 +79,13 @@ impl Trainer {
     /// If a text is too short for one example.
     pub fn new(config: PretrainConfig, streams: Vec<Stream>, device: &Device) -> Result<Self> {
         config.check()?;
-        let corruption = Corruption::new(&config.corruption, &config.vocabulary);
-        for stream in &streams {
-            let (train, held_out, least) = match &stream.content {
-                Content::Text(tokens) => (tokens.train.len(), tokens.held_out.len(), corruption.raw_tokens()),
-                Content::Examples(rows) => (rows.train.len(), rows.held_out.len(), 1),
-            };
-            if train.min(held_out) < least {
-                let what = if least == 1 { "rows" } else { "tokens" };
-                return Err(Error::Text(format!(
-                    "`{}` has {train} {what} for training and {held_out} held out, one example needs {least}: give more text",
-                    stream.name
-                )));
-            }
-        }
+        let streams = Streams::new(Corruption::new(&config.corruption, &config.vocabulary), streams)?;
         let t5 = config.t5();
         let parameters = Parameters::init(&t5, config.training.seed);
         let optimiser = Optimiser::new(config.training.optimizer, &parameters, &t5);
         let passes = Passes::new(config.training.precision, device);
         let device = device.clone();
-        Ok(Self { t5, corruption, device, passes, streams, parameters, optimiser, step: 0, tokens: 0, config })
+        Ok(Self { t5, device, passes, streams, parameters, optimiser, step: 0, tokens: 0, config })
     }
 
     /// Steps taken.
@@ -221,83 +185,42 @@ impl Trainer {
 
     /// One step; gives loss and gradient norm.
     fn advance(&mut self, rate: f64) -> Result<(f64, f64)> {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.config.training.seed);
-        rng.set_stream(self.step as u64 + 1); // stream 0 drew the parameters
-        let batch = self.batch(&mut rng);
-        let rows = self.config.training.micro_batch_size;
-        let (loss, mut gradient) = self.passes.gradient(&self.parameters, &self.t5, &batch, rows)?;
+        let training = &self.config.training;
+        let batch = self.streams.batch(training.batch_size, training.seed, self.step);
+        let (loss, mut gradient) =
+            self.passes.gradient(&self.parameters, &self.t5, &batch, training.micro_batch_size)?;
         if !loss.is_finite() {
             return Err(Error::Diverged { step: self.step, loss });
         }
         self.tokens += batch.iter().map(Example::tokens).sum::<usize>();
-        let norm = clip_global_norm(&mut gradient, self.config.training.clip);
-        self.optimiser.step(&mut self.parameters.values, &gradient, rate, self.config.training.weight_decay);
+        let norm = clip_global_norm(&mut gradient, training.clip);
+        self.optimiser.step(&mut self.parameters.values, &gradient, rate, training.weight_decay);
         self.step += 1;
         Ok((loss, norm))
-    }
-
-    /// Rows from the streams by their shares, sorted by length so that a pass pads little. (Rows of text are equally long, and
-    /// the sort keeps their order.)
-    fn batch(&self, rng: &mut ChaCha8Rng) -> Vec<Example> {
-        let row = |_| {
-            let mut left: f64 = rng.random();
-            let pick = self.streams.iter().find(|stream| {
-                left -= stream.share;
-                left < 0.0
-            });
-            let stream = pick.unwrap_or(&self.streams[self.streams.len() - 1]);
-            match &stream.content {
-                Content::Text(tokens) => self.example(&tokens.train, rng),
-                Content::Examples(rows) => rows.train[rng.random_range(0..rows.train.len())].clone(),
-            }
-        };
-        let mut batch: Vec<_> = (0..self.config.training.batch_size).map(row).collect();
-        batch.sort_by_key(|example| (example.source.len(), example.target.len()));
-        batch
-    }
-
-    fn example(&self, tokens: &[u32], rng: &mut ChaCha8Rng) -> Example {
-        let start = random_start(tokens.len(), self.corruption.raw_tokens(), rng);
-        self.corruption.corrupt(&tokens[start..start + self.corruption.raw_tokens()], rng)
     }
 
     /// Loss per target token on what each stream holds out; the same rows each time.
     pub fn evaluate(&self) -> Result<Losses> {
         let model = self.parameters.frozen(&self.t5, &self.device)?;
+        let training = &self.config.training;
         let one = |stream: &Stream| {
-            let (mut sum, mut tokens) = (0.0, 0);
-            for batch in self.held_out(&stream.content).chunks(self.config.training.batch_size) {
+            let rows = self.streams.held_out(stream, training.held_out_batches * training.batch_size, training.seed);
+            let mut sum = 0.0;
+            for batch in rows.chunks(training.batch_size) {
                 sum += f64::from(loss(&model, batch, self.t5.start)?.into_scalar::<f32>());
-                tokens += batch.iter().map(|example| example.target.len()).sum::<usize>();
             }
+            let tokens: usize = rows.iter().map(|example| example.target.len()).sum();
             Ok((stream.name.clone(), sum / tokens as f64))
         };
         self.streams.iter().map(one).collect()
-    }
-
-    /// `held_out_batches` of rows that are not trained on; of examples at most all there are.
-    fn held_out(&self, content: &Content) -> Vec<Example> {
-        let wanted = self.config.training.held_out_batches * self.config.training.batch_size;
-        match content {
-            Content::Text(tokens) => {
-                let mut rng = ChaCha8Rng::seed_from_u64(self.config.training.seed);
-                rng.set_stream(u64::MAX);
-                (0..wanted).map(|_| self.example(&tokens.held_out, &mut rng)).collect()
-            }
-            Content::Examples(rows) => {
-                let distance = rows.held_out.len().div_ceil(wanted);
-                let mut rows: Vec<_> = rows.held_out.iter().step_by(distance).cloned().collect();
-                rows.sort_by_key(|example| (example.source.len(), example.target.len()));
-                rows
-            }
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pretrain::{CorruptionConfig, ModelConfig, Optimizer, Precision, TextConfig, VocabularyConfig};
+    use crate::pretrain::stream::tests::examples;
+    use crate::pretrain::{Content, CorruptionConfig, ModelConfig, Optimizer, Precision, TextConfig, Tokens};
 
     fn config(steps: usize) -> PretrainConfig {
         PretrainConfig {
@@ -343,15 +266,6 @@ mod tests {
             content: Content::Text(Tokens { train: tokens(add), held_out: tokens(add) }),
         };
         vec![one("first", 0.75, 0), one("second", 0.25, 40)]
-    }
-
-    /// Rows of many lengths, each of whose targets repeats the end of its source.
-    fn examples() -> Examples {
-        let one = |i: usize| {
-            let source: Vec<u32> = (0..3 + i * 7 % 20).map(|j| 3 + ((i + j) % 60) as u32).chain([1]).collect();
-            Example { target: source[source.len() - 2 - i % 2..].to_vec(), source }
-        };
-        Examples { train: (0..90).map(one).collect(), held_out: (90..100).map(one).collect() }
     }
 
     /// The first stream with a mixture beside it.
@@ -409,25 +323,11 @@ mod tests {
     }
 
     #[test]
-    fn short_text_is_refused() {
-        let mut streams = streams();
-        if let Content::Text(tokens) = &mut streams[1].content {
-            tokens.held_out.truncate(3);
-        }
-        let error = Trainer::new(config(3), streams, &Device::flex()).unwrap_err().to_string();
-        assert!(error.contains("`second`") && error.contains("3 held out"), "{error}");
-        let mut streams = mixed();
-        streams[1].content = Content::Examples(Examples::default());
-        let error = Trainer::new(config(3), streams, &Device::flex()).unwrap_err().to_string();
-        assert!(error.contains("`supervised` has 0 rows"), "{error}");
-    }
-
-    #[test]
     fn a_mixture_may_follow_text() {
         let device = Device::flex();
         let mut text = Trainer::new(config(4), streams(), &device).unwrap();
         losses(&mut text, usize::MAX);
-        assert_eq!(text.tokens(), 4 * 4 * text.corruption.tokens());
+        assert_eq!(text.tokens(), 4 * 4 * (24 + 6));
         let before = text.checkpoint();
 
         let mut with = config(200);
@@ -447,26 +347,6 @@ mod tests {
         parts.extend(losses(&mut after, usize::MAX));
         assert_eq!(all, parts);
         assert_eq!(after.tokens(), mixture.tokens());
-    }
-
-    #[test]
-    fn a_batch_has_the_shares_and_is_a_function_of_seed_and_step() {
-        let mut config = config(1);
-        config.training.batch_size = 400;
-        let trainer = Trainer::new(config, mixed(), &Device::flex()).unwrap();
-        let batch = |step: u64| {
-            let mut rng = ChaCha8Rng::seed_from_u64(7);
-            rng.set_stream(step);
-            trainer.batch(&mut rng)
-        };
-        let (rows, all) = (batch(3), examples().train);
-        assert_eq!(rows, batch(3));
-        assert_ne!(rows, batch(4));
-        let of_mixture = rows.iter().filter(|row| all.contains(row)).count();
-        assert!((160..240).contains(&of_mixture), "{of_mixture} of 400");
-        assert!(rows.is_sorted_by_key(|row| row.source.len()));
-        let held_out = trainer.held_out(&Content::Examples(examples()));
-        assert_eq!(held_out.len(), 10, "each once");
     }
 
     #[test]
