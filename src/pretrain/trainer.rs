@@ -206,7 +206,7 @@ impl Trainer {
         let one = |stream: &Stream| {
             let rows = self.streams.held_out(stream, training.held_out_batches * training.batch_size, training.seed);
             let mut sum = 0.0;
-            for batch in rows.chunks(training.batch_size) {
+            for batch in rows.chunks(training.micro_batch_size) {
                 sum += f64::from(loss(&model, batch, self.t5.start)?.into_scalar::<f32>());
             }
             let tokens: usize = rows.iter().map(|example| example.target.len()).sum();
