@@ -127,3 +127,64 @@ mod tests {
         assert!(far < 1e-5 && together.1.iter().any(|g| g.abs() > 1e-2), "{far}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::t5::Activation;
+
+    fn config() -> Config {
+        Config {
+            d_model: 16,
+            d_kv: 4,
+            num_heads: 2,
+            encoder_layers: 1,
+            decoder_layers: 1,
+            d_ff: 24,
+            activation: Activation::GatedGelu,
+            vocab_size: 50,
+            buckets: 32,
+            max_distance: 128,
+            epsilon: 1e-6,
+            scale_outputs: false,
+            pad: 0,
+            eos: 1,
+            start: 0,
+        }
+    }
+
+    fn batch() -> Vec<Example> {
+        let ids = |first: u32, len: u32| (0..len).map(|i| 3 + (first * 7 + i * i) % 47).collect();
+        (0..5).map(|row| Example { source: ids(row, 12), target: ids(row + 9, 6) }).collect()
+    }
+
+    fn gradient(precision: Precision, rows: usize) -> (f64, Vec<f32>) {
+        let (config, passes) = (config(), Passes::new(precision, &Device::flex()));
+        passes.gradient(&Parameters::init(&config, 1), &config, &batch(), rows).unwrap()
+    }
+
+    #[track_caller]
+    fn close(found: &[f32], wanted: &[f32], tolerance: f64) {
+        let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let difference = norm(&mut found.iter().zip(wanted).map(|(a, b)| a - b));
+        let size = norm(&mut wanted.iter().copied());
+        assert!(size > 0.1 && difference < tolerance * size, "{difference} of {size}");
+    }
+
+    #[test]
+    fn a_batch_in_pieces_gives_the_same_gradient() {
+        let (loss, whole) = gradient(Precision::F32, 5);
+        for rows in [1, 2, 4] {
+            let (found_loss, found) = gradient(Precision::F32, rows);
+            assert!((found_loss - loss).abs() < 1e-5, "{found_loss} {loss}");
+            close(&found, &whole, 1e-5);
+        }
+    }
+
+    #[test]
+    fn bf16_products_come_near() {
+        let ((loss, whole), (found_loss, found)) = (gradient(Precision::F32, 5), gradient(Precision::Bf16, 5));
+        assert!((found_loss - loss).abs() < 0.02 && found_loss != loss, "{found_loss} {loss}");
+        close(&found, &whole, 0.05);
+    }
+}

@@ -261,7 +261,7 @@ impl<'a> Run<'a> {
     }
 
     /// Gradients with respect to δ and z at once: the gates are folded into the values on the host.
-    fn pass(&self, values: &[f32], z: &[f64], batch: &Batch) -> Result<Gated> {
+    fn pass(&self, values: &[f32], z: &[f64], batch: &[Batch]) -> Result<Gated> {
         let folded = self.layout.fold_gates(values, z);
         let mut found = pass(self.backbone, &self.layout, &folded, batch)?;
         let gates = self.layout.unfold_gradient(values, z, &mut found.gradient);
@@ -284,9 +284,9 @@ impl<'a> Run<'a> {
 }
 
 impl Half {
-    fn batch(&mut self, backbone: &Backbone, candidates: &[Vec<u32>], step: usize) -> Result<Batch> {
+    fn batch(&mut self, backbone: &Backbone, candidates: &[Vec<u32>], step: usize) -> Result<Vec<Batch>> {
         let rows: Vec<_> = self.order.batch(step).iter().map(|row| &self.examples[*row]).collect();
-        Batch::of(backbone, &rows, candidates)
+        Batch::pieces(backbone, &rows, candidates)
     }
 }
 

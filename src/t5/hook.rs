@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 /// so (the group's method: where it says so for any of its positions), so that an untouched position costs one lookup.
 /// `linear` may fuse the delta with the product; its default multiplies, then asks `output` position by position.
 /// Prefix kinds would add a method on keys and values; it comes with the first of them.
-pub trait Deltas {
+pub trait Deltas: Sync {
     /// Whether anything stands at this position.
     fn touches(&self, position: PositionId) -> bool;
 

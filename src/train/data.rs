@@ -123,6 +123,9 @@ pub struct Batch {
     weights: Vec<f32>,
 }
 
+/// Rows of a piece on the CPU: the same for every number of threads, so that a run's numbers do not depend on it.
+const PIECE_ROWS: usize = 8;
+
 impl Batch {
     /// Pads sources and targets given as ids.
     pub fn new(backbone: &Backbone, sources: &[&[u32]], targets: &[&[u32]]) -> Result<Self> {
@@ -144,11 +147,18 @@ impl Batch {
         Ok(Self { source, inputs, targets: ids, weights })
     }
 
-    /// The batch of these examples with their right answers.
-    pub fn of(backbone: &Backbone, examples: &[&Example], candidates: &[Vec<u32>]) -> Result<Self> {
-        let sources: Vec<_> = examples.iter().map(|example| example.source.as_slice()).collect();
-        let targets: Vec<_> = examples.iter().map(|example| candidates[example.answer].as_slice()).collect();
-        Self::new(backbone, &sources, &targets)
+    /// These examples with their right answers, cut into pieces of alike length that [`super::pass`] runs side by side; one
+    /// piece on a GPU.
+    pub fn pieces(backbone: &Backbone, examples: &[&Example], candidates: &[Vec<u32>]) -> Result<Vec<Self>> {
+        let mut examples = examples.to_vec();
+        examples.sort_by_key(|example| example.source.len());
+        let rows = if *backbone.model.device() == Device::flex() { PIECE_ROWS } else { examples.len().max(1) };
+        let piece = |examples: &[&Example]| {
+            let sources: Vec<_> = examples.iter().map(|example| example.source.as_slice()).collect();
+            let targets: Vec<_> = examples.iter().map(|example| candidates[example.answer].as_slice()).collect();
+            Self::new(backbone, &sources, &targets)
+        };
+        examples.chunks(rows).map(piece).collect()
     }
 
     /// Weights of the targets, `[rows · width]`.

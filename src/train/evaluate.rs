@@ -1,6 +1,6 @@
 //! Scoring of label words, and a task's metric over a split.
 
-use super::{EncodedTask, Example, Result};
+use super::{EncodedTask, Example, Result, side_by_side};
 use crate::t5::{Backbone, Deltas, Target, score_targets};
 use crate::task::Split;
 
@@ -47,9 +47,13 @@ pub fn evaluate(
     order.sort_by_key(|row| examples[*row].source.len());
     let mut answers = vec![0; examples.len()];
     let mut loss = 0.0;
-    for rows in order.chunks((PASS_ROWS / data.candidates.len()).max(1)) {
+    let passes: Vec<&[usize]> = order.chunks((PASS_ROWS / data.candidates.len()).max(1)).collect();
+    let found = side_by_side(backbone.model.device(), &passes, |rows| {
         let sources: Vec<_> = rows.iter().map(|row| examples[*row].source.as_slice()).collect();
-        for (row, scores) in rows.iter().zip(label_scores(backbone, deltas, &sources, &data.candidates)?) {
+        label_scores(backbone, deltas, &sources, &data.candidates)
+    });
+    for (rows, scores) in passes.into_iter().zip(found) {
+        for (row, scores) in rows.iter().zip(scores?) {
             answers[*row] = best(&scores);
             loss -= f64::from(log_share(&scores, &examples[*row]));
         }

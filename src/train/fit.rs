@@ -95,7 +95,7 @@ pub fn retrain(
     while state.step < settings.steps {
         let rate = linear_decay(settings.learning_rate, state.step, settings.steps);
         let rows: Vec<_> = order.batch(state.step).iter().map(|row| &data.train[*row]).collect();
-        let batch = Batch::of(backbone, &rows, &data.candidates)?;
+        let batch = Batch::pieces(backbone, &rows, &data.candidates)?;
         let mut step = pass(backbone, &layout, &state.values, &batch)?;
         if !step.loss.is_finite() {
             return Err(Error::Diverged { loss: step.loss, step: state.step, rate });

@@ -7,6 +7,7 @@ mod evaluate;
 mod fit;
 mod optimiser;
 mod pass;
+mod side_by_side;
 
 pub use checkpoint::Checkpoint;
 pub use data::{Batch, EncodedTask, Example, Order};
@@ -15,6 +16,7 @@ pub use evaluate::{Evaluation, evaluate, label_scores};
 pub use fit::{Settings, Trained, retrain};
 pub use optimiser::{AdamW, clip_global_norm, linear_decay};
 pub use pass::{Pass, pass};
+pub(crate) use side_by_side::side_by_side;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -32,8 +32,8 @@ fn task(backbone: &Backbone) -> EncodedTask {
     EncodedTask::new(Task::from_json(value.to_string().as_bytes()).unwrap(), backbone, 32).unwrap()
 }
 
-fn batch(backbone: &Backbone, data: &EncodedTask) -> Batch {
-    Batch::of(backbone, &data.train.iter().take(6).collect::<Vec<_>>(), &data.candidates).unwrap()
+fn batch(backbone: &Backbone, data: &EncodedTask) -> Vec<Batch> {
+    Batch::pieces(backbone, &data.train.iter().take(6).collect::<Vec<_>>(), &data.candidates).unwrap()
 }
 
 /// Values away from the start, so that nothing is zero by accident.
@@ -97,12 +97,33 @@ fn gradients_agree_with_differences() {
     assert!((numeric / norm(&gradient) - 1.0).abs() < 0.02, "{numeric} {}", norm(&gradient));
 }
 
+#[test]
+fn a_batch_in_pieces_gives_the_same_gradient() {
+    let backbone = backbone();
+    let data = task(&backbone);
+    let space = Space::built_in("mix", backbone.shape()).unwrap();
+    let layout = Layout::new(&backbone.positions, space.modules()).unwrap();
+    let rows: Vec<_> = data.train.iter().take(20).collect();
+    let pieces = Batch::pieces(&backbone, &rows, &data.candidates).unwrap();
+    assert!(pieces.len() > 1);
+    let sources: Vec<_> = rows.iter().map(|row| row.source.as_slice()).collect();
+    let targets: Vec<_> = rows.iter().map(|row| data.candidates[row.answer].as_slice()).collect();
+    let whole = Batch::new(&backbone, &sources, &targets).unwrap();
+    let found = pass(&backbone, &layout, &values(&layout), &pieces).unwrap();
+    let wanted = pass(&backbone, &layout, &values(&layout), &[whole]).unwrap();
+    assert!((found.loss - wanted.loss).abs() < 1e-5, "{} {}", found.loss, wanted.loss);
+    let size = wanted.gradient.iter().fold(0.0f32, |most, g| most.max(g.abs()));
+    for (found, wanted) in found.gradient.iter().zip(&wanted.gradient) {
+        assert!((found - wanted).abs() < 1e-4 * size, "{found} {wanted}");
+    }
+}
+
 /// A fresh delta changes nothing, except the bottlenecks, whose reference start is not neutral.
 #[test]
 fn neutral_deltas_leave_the_output_equal() {
     let backbone = backbone();
     let data = task(&backbone);
-    let batch = batch(&backbone, &data);
+    let batch = batch(&backbone, &data).remove(0);
     let space = Space::built_in("full", backbone.shape()).unwrap();
     let layout = Layout::new(&backbone.positions, space.modules()).unwrap();
     // outer tensors zero: neutral for every kind
