@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 #[command(after_help = "\
 Examples:
   s3delta pretrain --config models/pocket-t5/pretrain.toml --steps 200
-  s3delta pretrain --config models/pocket-t5/pretrain.toml --text AA.tar.xz AB.tar.xz --out pocket
-  s3delta pretrain --config models/pocket-t5/pretrain.toml --text AA.tar.xz AB.tar.xz --out pocket --resume
-  s3delta pretrain --config pretrain.toml --text articles/ --tokenizer pocket/tokenizer.json --out model
+  s3delta pretrain --config pretrain.toml --text AA.tar.xz AB.tar.xz --out pocket
+  s3delta pretrain --config pretrain.toml --text AA.tar.xz AB.tar.xz --out pocket --resume
+  s3delta pretrain --config pretrain.toml --text articles/ --tokenizer pocket/tokenizer.json
 
 All settings stand in one TOML, whose paths are relative to its folder:
 
@@ -24,13 +24,18 @@ All settings stand in one TOML, whose paths are relative to its folder:
   [supervised]                      # without it there is text alone
   share = 0.3                       # of the rows of a step
   paths = [\"mixture.jsonl.xz\"]      # lines {\"source\": \"…\", \"target\": \"…\", \"texts\": [\"…\"]}
-  exclude = [\"sst2\", \"cola\"]        # no row with a text (of texts, or the source) of these tasks is taken
+  exclude = [\"sst2\", \"cola\"]        # no row that shares a text with these tasks is taken
   exclude_data = \"data\"             # the folder of their rows, as --data of s3delta search
 
-A text is a file of plain text with one passage a line, a .jsonl file with a field `text` (or what text.field names), a .tar of
-such files, any of these with .xz or .gz, or a folder of them. It is read twice and never held whole. The tokens are kept in
-tokens.safetensors in --out, the reports in log.jsonl, and the losses are drawn in curve.svg. Ctrl-C during training leaves a
-checkpoint from which --resume goes on; steps, rates, text, [supervised] and shares may then be others.")]
+A text is a file of plain text with one passage a line, a .jsonl file with a field `text` (or what
+text.field names), a .tar of such files, any of these with .xz or .gz, or a folder of them. It is
+read twice and never held whole. The tokens are kept in tokens.safetensors in --out.
+
+`texts` of a row are those that its source was made of, and are compared with the excluded tasks'
+whatever their case and punctuation; without them the whole source is. One row in 50 is held out.
+
+Reports go to log.jsonl too, and the losses are drawn in curve.svg. Ctrl-C during training leaves a
+checkpoint from which --resume goes on; steps, rates, text, [supervised] and shares may then differ.")]
 pub struct PretrainArgs {
     /// Settings: model, vocabulary, corruption, training, text, supervised (TOML).
     #[arg(long, value_name = "FILE")]
