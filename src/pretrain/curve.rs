@@ -63,7 +63,7 @@ pub fn curve(reports: &[Progress]) -> String {
         let places: Vec<String> = points.iter().map(|point| format!("{:.1},{:.1}", x(point.0), y(point.1))).collect();
         svg += &format!("<polyline class=\"c{class}\" points=\"{}\"/>\n", places.join(" "));
         let at = y0 + 14.0 + 18.0 * number as f64;
-        let (from, to, text) = (x1 - 190.0, x1 - 166.0, x1 - 160.0);
+        let (from, to, text) = (x1 - 204.0, x1 - 180.0, x1 - 174.0);
         svg += &format!("<polyline class=\"c{class}\" points=\"{from},{at} {to},{at}\"/>\n");
         svg += &format!("<text x=\"{text}\" y=\"{}\">{}</text>\n", at + 4.0, escaped(name));
     }
