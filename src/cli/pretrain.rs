@@ -1,4 +1,4 @@
-//! `s3delta pretrain`: trains a small backbone from plain text.
+//! `s3delta pretrain`: trains a small backbone from plain text, and supervised rows beside it.
 
 use crate::pretrain::{Corpus, Event, PretrainConfig, Progress, Reading, Run, run};
 use anyhow::{Context, Result};
@@ -6,29 +6,48 @@ use burn::tensor::Device;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Pre-train a small T5 by span corruption and write it as a Hugging Face directory.
+/// Pre-train a small T5 by span corruption, with supervised rows or without, and write it as a Hugging Face directory.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  s3delta pretrain --config models/pocket-t5/pretrain.toml --text AA.tar.xz AB.tar.xz --out pocket
-  s3delta pretrain --config models/pocket-t5/pretrain.toml --text AA.tar.xz AB.tar.xz --out pocket --resume
-  s3delta pretrain --config pretrain.toml --text articles/ --tokenizer pocket/tokenizer.json --out model
+  s3delta pretrain --config models/pocket-t5/pretrain.toml --steps 200
+  s3delta pretrain --config pretrain.toml --text AA.tar.xz AB.tar.xz --out pocket
+  s3delta pretrain --config pretrain.toml --text AA.tar.xz AB.tar.xz --out pocket --resume
+  s3delta pretrain --config pretrain.toml --text articles/ --tokenizer pocket/tokenizer.json
 
-A text is a file of plain text with one passage a line, a .jsonl file with a field `text` (or what text.field names), a .tar of
-such files, any of these with .xz or .gz, or a folder of them. It is read twice and never held whole. The tokens are kept in
-tokens.safetensors in --out. Ctrl-C during training leaves a checkpoint from which --resume goes on.")]
+All settings stand in one TOML, whose paths are relative to its folder:
+
+  [text]
+  paths = [\"articles/\"]             # what --text names otherwise
+  [vocabulary]
+  tokenizer = \"tokenizer.json\"      # as --tokenizer; without it a vocabulary is trained
+  [supervised]                      # without it there is text alone
+  share = 0.3                       # of the rows of a step
+  paths = [\"mixture.jsonl.xz\"]      # lines {\"source\": \"…\", \"target\": \"…\", \"texts\": [\"…\"]}
+  exclude = [\"sst2\", \"cola\"]        # no row that shares a text with these tasks is taken
+  exclude_data = \"data\"             # the folder of their rows, as --data of s3delta search
+
+A text is a file of plain text with one passage a line, a .jsonl file with a field `text` (or what
+text.field names), a .tar of such files, any of these with .xz or .gz, or a folder of them. It is
+read twice and never held whole. The tokens are kept in tokens.safetensors in --out.
+
+`texts` of a row are those that its source was made of, and are compared with the excluded tasks'
+whatever their case and punctuation; without them the whole source is. One row in 50 is held out.
+
+Reports go to log.jsonl too, and the losses are drawn in curve.svg. Ctrl-C during training leaves a
+checkpoint from which --resume goes on; steps, rates, text, [supervised] and shares may then differ.")]
 pub struct PretrainArgs {
-    /// Settings: model, vocabulary, corruption, training, text (TOML).
+    /// Settings: model, vocabulary, corruption, training, text, supervised (TOML).
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// Training text; may be given several times.
-    #[arg(long, value_name = "FILE|DIR", required = true, num_args = 1..)]
+    /// Training text, instead of text.paths; may be given several times.
+    #[arg(long, value_name = "FILE|DIR", num_args = 1..)]
     pub text: Vec<PathBuf>,
-    /// Use this vocabulary (tokenizer.json) instead of training one; it must have vocabulary.size pieces.
+    /// Use this vocabulary (tokenizer.json) instead of vocabulary.tokenizer or a new one; it must have vocabulary.size pieces.
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
-    /// The directory that gets the model, its checkpoint and the tokens.
-    #[arg(long, value_name = "DIR")]
+    /// The directory that gets the model, its checkpoint, the tokens and the log.
+    #[arg(long, value_name = "DIR", default_value = "pretrained")]
     pub out: PathBuf,
     /// Steps in all, instead of training.steps.
     #[arg(long, value_name = "N")]
@@ -50,13 +69,14 @@ impl PretrainArgs {
         let mut config = PretrainConfig::read(&self.config)?;
         config.training.steps = self.steps.unwrap_or(config.training.steps);
         config.training.seed = self.seed.unwrap_or(config.training.seed);
-        let text = Corpus::open(&self.text, &config.text)?;
+        let text = Corpus::choose(&self.text, &config.text)?;
         let sentences = if config.text.builtin_share > 0.0 {
             crate::task::builtin_corpus(config.training.seed, config.text.builtin_sentences)
         } else {
             Vec::new()
         };
-        let (tokenizer, out, resume) = (self.tokenizer.as_deref(), self.out.as_path(), self.resume);
+        let tokenizer = self.tokenizer.clone().or_else(|| config.vocabulary.tokenizer.clone());
+        let (tokenizer, out, resume) = (tokenizer.as_deref(), self.out.as_path(), self.resume);
         let mut shown = Instant::now();
         let report = run(Run { config, text, sentences, tokenizer, out, resume, device }, &mut |event| {
             show(event, &mut shown);

@@ -1,6 +1,6 @@
 //! A run's state on disk: one safetensors file, replaced atomically.
 
-use super::{Error, PretrainConfig, Result};
+use super::{Corruption, Error, PretrainConfig, Result};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::collections::HashMap;
 use std::io::Write;
@@ -13,6 +13,8 @@ pub struct Checkpoint {
     pub config: PretrainConfig,
     /// Steps taken.
     pub step: usize,
+    /// Source and target tokens seen.
+    pub tokens: usize,
     /// Parameters.
     pub values: Vec<f32>,
     /// The optimiser's first moments; none for Adafactor.
@@ -29,6 +31,7 @@ impl Checkpoint {
         let tensors = [&self.values, &self.first, &self.second].map(|values| to_le_bytes(values));
         let metadata = HashMap::from([
             ("step".to_string(), self.step.to_string()),
+            ("tokens".to_string(), self.tokens.to_string()),
             ("config".to_string(), serde_json::to_string(&self.config).expect("settings are plain data")),
             ("digest".to_string(), digest(tensors.iter().map(Vec::as_slice))),
         ]);
@@ -55,13 +58,15 @@ impl Checkpoint {
             return Err("damaged: the digest does not fit the tensors".into());
         }
         let [values, first, second] = views.map(|view| from_le_bytes(view.data()));
-        Ok(Self {
-            config: serde_json::from_str(field("config")?).map_err(|error| format!("settings: {error}"))?,
-            step: field("step")?.parse().map_err(|error| format!("step: {error}"))?,
-            values,
-            first,
-            second,
-        })
+        let number = |name: &str| field(name)?.parse().map_err(|error| format!("{name}: {error}"));
+        let config: PretrainConfig =
+            serde_json::from_str(field("config")?).map_err(|error| format!("settings: {error}"))?;
+        let step: usize = number("step")?;
+        // before the mixture all steps were alike, and checkpoints did not count
+        let of_spans =
+            || step * config.training.batch_size * Corruption::new(&config.corruption, &config.vocabulary).tokens();
+        let tokens = if metadata.contains_key("tokens") { number("tokens")? } else { of_spans() };
+        Ok(Self { config, step, tokens, values, first, second })
     }
 
     /// Writes the file.
@@ -115,8 +120,10 @@ mod tests {
 
     fn checkpoint() -> Checkpoint {
         let text = include_str!("../../models/pocket-t5/pretrain.toml");
-        let config = toml::from_str(text).unwrap();
-        Checkpoint { config, step: 12, values: vec![1.0, -2.5], first: vec![0.1, 0.0], second: vec![1e-9, 3.0] }
+        let mut config: PretrainConfig = toml::from_str(text).unwrap();
+        (config.training.batch_size, config.corruption.source_tokens) = (16, 96);
+        let (first, second) = (vec![0.1, 0.0], vec![1e-9, 3.0]);
+        Checkpoint { config, step: 12, tokens: 345, values: vec![1.0, -2.5], first, second }
     }
 
     #[test]
@@ -126,6 +133,16 @@ mod tests {
         checkpoint().write(&path).unwrap();
         assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn tokens_that_an_older_run_did_not_count_follow_from_its_steps() {
+        let bytes = checkpoint().to_bytes();
+        let at = bytes.windows(8).position(|part| part == b"\"tokens\"").unwrap();
+        let mut older = bytes.clone();
+        older[at + 1] = b'_';
+        assert_eq!(Checkpoint::from_bytes(&bytes).unwrap().tokens, 345);
+        assert_eq!(Checkpoint::from_bytes(&older).unwrap().tokens, 12 * 16 * 118);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use super::{Error, Result};
 use crate::t5::{Activation, Config};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// All settings of a run. The text itself is named on the command line.
+/// All settings of a run. Paths in the file are relative to its folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
@@ -21,6 +21,9 @@ pub struct PretrainConfig {
     /// What is read of the text.
     #[serde(default)]
     pub text: TextConfig,
+    /// Rows of source and target beside the text; none without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervised: Option<SupervisedConfig>,
 }
 
 /// The shape of a T5 v1.1: gated GELU, an output layer of its own, unscaled outputs.
@@ -55,6 +58,9 @@ pub struct VocabularyConfig {
     pub characters: usize,
     /// Share of the characters, the most frequent first, that get a piece of their own (0.9995 in SentencePiece).
     pub coverage: f64,
+    /// A tokenizer.json to use instead of training a vocabulary; it must have `size` pieces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
 }
 
 /// Span corruption as in the T5 paper.
@@ -163,13 +169,16 @@ fn micro_batch_size() -> usize {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TextConfig {
+    /// Files and folders that are read unless others are given, see [`super::Corpus::open`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<PathBuf>,
     /// Characters read at most.
     pub characters: usize,
     /// Shorter lines are left out.
     pub min_characters: usize,
     /// The field of the objects in `.jsonl` files that holds the text.
     pub field: String,
-    /// Share of the rows that are sentences of the built-in suite's grammar.
+    /// Share of the rows of text that are sentences of the built-in suite's grammar.
     pub builtin_share: f64,
     /// How many such sentences are written.
     pub builtin_sentences: usize,
@@ -178,6 +187,7 @@ pub struct TextConfig {
 impl Default for TextConfig {
     fn default() -> Self {
         Self {
+            paths: Vec::new(),
             characters: 100_000_000,
             min_characters: 60,
             field: "text".into(),
@@ -187,20 +197,63 @@ impl Default for TextConfig {
     }
 }
 
+/// A mixture of rows with source and target, as JSONL of `{"source": "…", "target": "…"}`; see [`super::Examples`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SupervisedConfig {
+    /// Share of the rows of a step.
+    pub share: f64,
+    /// Files of JSONL, plain or with .xz or .gz, and folders of them.
+    pub paths: Vec<PathBuf>,
+    /// Tokens of a source with its end; longer ones are cut. As `corruption.source_tokens` without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_tokens: Option<usize>,
+    /// Tokens of a target with its end, 128 without it. Longer ones are refused: a cut source is still a question, a cut target
+    /// is a wrong answer.
+    #[serde(default = "target_tokens")]
+    pub target_tokens: usize,
+    /// Tasks (ready-made or built-in, or paths of TOML files) none of whose rows, of any split, may be among these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// The folder that holds the rows of those tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude_data: Option<PathBuf>,
+}
+
+fn target_tokens() -> usize {
+    128
+}
+
+/// The id of `</s>`.
+pub(super) const END: u32 = 1;
+
 /// `<pad>`, `</s>`, `<unk>`.
 pub(super) const SPECIAL: usize = 3;
 
 impl PretrainConfig {
-    /// Reads and checks a TOML file.
+    /// Reads and checks a TOML file; its paths become those as seen from here.
     ///
     /// # Errors
     /// If it cannot be read or parsed, or a setting is out of range.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::read(path))?;
-        let config: Self =
+        let mut config: Self =
             toml::from_str(&text).map_err(|error| Error::Config(format!("`{}`: {error}", path.display())))?;
+        config.resolve(path.parent().unwrap_or(Path::new("")));
         config.check()?;
         Ok(config)
+    }
+
+    /// Puts `folder` before the paths.
+    fn resolve(&mut self, folder: &Path) {
+        let (text, tokenizer) = (self.text.paths.iter_mut(), self.vocabulary.tokenizer.iter_mut());
+        text.chain(tokenizer).for_each(|path| *path = folder.join(&*path));
+        let Some(supervised) = &mut self.supervised else { return };
+        let paths = supervised.paths.iter_mut().chain(&mut supervised.exclude_data);
+        paths.for_each(|path| *path = folder.join(&*path));
+        for task in supervised.exclude.iter_mut().filter(|task| task.ends_with(".toml")) {
+            *task = folder.join(&*task).to_string_lossy().into_owned();
+        }
     }
 
     /// Refuses settings out of range.
@@ -219,6 +272,7 @@ impl PretrainConfig {
             ("vocabulary.coverage", v.coverage),
             ("training.cool_down", t.cool_down),
             ("text.builtin_share", self.text.builtin_share),
+            ("supervised.share", self.supervised_share()),
         ];
         if let Some((name, share)) = shares.iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
             return wrong(format!("{name} {share} must lie between 0 and 1"));
@@ -243,6 +297,17 @@ impl PretrainConfig {
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
             return wrong(format!("{name} must be at least 1"));
         }
+        if let Some(supervised) = &self.supervised {
+            let (source, target) = (self.supervised_source_tokens(supervised), supervised.target_tokens);
+            if source < 2 || target < 2 {
+                return wrong(format!(
+                    "supervised.source_tokens {source} and supervised.target_tokens {target} must be at least 2: the end token is one"
+                ));
+            }
+            if supervised.paths.is_empty() {
+                return wrong("supervised.paths is empty: name files of JSONL, or leave [supervised] out".into());
+            }
+        }
         let corruption = super::Corruption::new(c, v);
         if corruption.spans() > v.sentinels {
             return wrong(format!(
@@ -253,6 +318,16 @@ impl PretrainConfig {
             ));
         }
         Ok(())
+    }
+
+    /// Share of the rows that come from the supervised mixture.
+    pub(super) fn supervised_share(&self) -> f64 {
+        self.supervised.as_ref().map_or(0.0, |supervised| supervised.share)
+    }
+
+    /// Tokens of a source of the mixture.
+    pub(super) fn supervised_source_tokens(&self, supervised: &SupervisedConfig) -> usize {
+        supervised.source_tokens.unwrap_or(self.corruption.source_tokens)
     }
 
     /// The model's configuration.
@@ -272,8 +347,68 @@ impl PretrainConfig {
             epsilon: 1e-6,
             scale_outputs: false,
             pad: 0,
-            eos: 1,
+            eos: END,
             start: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POCKET: &str = include_str!("../../models/pocket-t5/pretrain.toml");
+
+    fn document(add: &str) -> toml::Table {
+        let mut document: toml::Table = toml::from_str(POCKET).unwrap();
+        document.remove("supervised");
+        for (section, keys) in toml::from_str::<toml::Table>(add).unwrap() {
+            let section = document.entry(section).or_insert_with(|| toml::Table::new().into());
+            section.as_table_mut().unwrap().extend(keys.as_table().unwrap().clone());
+        }
+        document
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_folder_of_the_file() {
+        let add = r#"
+            [text]
+            paths = ["../a.tar.xz", "/b"]
+            [vocabulary]
+            tokenizer = "tokenizer.json"
+            [supervised]
+            share = 0.3
+            paths = ["c.jsonl"]
+            exclude = ["sst2", "tasks/own.toml"]
+            exclude_data = "data"
+        "#;
+        let dir = tempfile::tempdir().unwrap();
+        let (path, at) = (dir.path().join("pretrain.toml"), |name: &str| dir.path().join(name));
+        std::fs::write(&path, document(add).to_string()).unwrap();
+        let config = PretrainConfig::read(&path).unwrap();
+        assert_eq!(config.text.paths, [at("../a.tar.xz"), "/b".into()]);
+        assert_eq!(config.vocabulary.tokenizer, Some(at("tokenizer.json")));
+        let supervised = config.supervised.as_ref().unwrap();
+        assert_eq!((&supervised.paths, &supervised.exclude_data), (&vec![at("c.jsonl")], &Some(at("data"))));
+        assert_eq!(supervised.exclude, ["sst2".into(), at("tasks/own.toml").to_string_lossy()]);
+        assert_eq!(
+            (config.supervised_source_tokens(supervised), supervised.target_tokens),
+            (config.corruption.source_tokens, 128)
+        );
+    }
+
+    #[test]
+    fn a_wrong_mixture_is_refused() {
+        let cases = [
+            ("share = 1.5\npaths = ['a']", "supervised.share 1.5"),
+            ("share = 0.5\npaths = []", "supervised.paths is empty"),
+            ("share = 0.5\npaths = ['a']\ntarget_tokens = 1", "supervised.target_tokens 1"),
+            ("share = 0.5", "missing field `paths`"),
+        ];
+        for (add, wanted) in cases {
+            let config = document(&format!("[supervised]\n{add}")).try_into::<PretrainConfig>();
+            let error = config.map_or_else(|error| error.to_string(), |config| config.check().unwrap_err().to_string());
+            assert!(error.contains(wanted), "{error}");
         }
     }
 }

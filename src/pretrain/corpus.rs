@@ -29,10 +29,11 @@ pub struct Corpus {
     config: TextConfig,
 }
 
+/// A file of text.
 #[derive(Debug, Clone)]
-struct TextFile {
-    path: PathBuf,
-    bytes: u64,
+pub(super) struct TextFile {
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
     modified: u128, // ns since 1970
 }
 
@@ -59,11 +60,29 @@ impl Corpus {
         Ok(Self { files, config: config.clone() })
     }
 
-    /// Adds to a digest all that decides which passages are read, without reading the files: settings, and name, size and time
-    /// of each file.
+    /// The text that `given` names, or else `config.paths`, see [`Corpus::open`].
+    ///
+    /// # Errors
+    /// If a path is not there.
+    pub fn choose(given: &[PathBuf], config: &TextConfig) -> Result<Self> {
+        if !given.is_empty() {
+            return Self::open(given, config);
+        }
+        if let Some(path) = config.paths.iter().find(|path| !path.exists()) {
+            return Err(Error::Text(format!(
+                "`{}`, which text.paths of the settings names, is not there: put it there, or name other text with --text",
+                path.display()
+            )));
+        }
+        Self::open(&config.paths, config)
+    }
+
+    /// Adds to a digest all that decides which passages are read, without reading the files: settings, and full path, size and
+    /// time of each file.
     pub(super) fn identify(&self, digest: &mut blake3::Hasher) {
         let TextConfig { characters, min_characters, field, .. } = &self.config;
-        let files: Vec<_> = self.files.iter().map(|file| (&file.path, file.bytes, file.modified)).collect();
+        let full = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+        let files: Vec<_> = self.files.iter().map(|file| (full(&file.path), file.bytes, file.modified)).collect();
         digest.update(format!("{:?}", (characters, min_characters, field, files)).as_bytes());
     }
 
@@ -81,6 +100,9 @@ impl Corpus {
         observe: &mut Observer<'_>,
         take: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<()> {
+        if self.files.is_empty() {
+            return Err(Error::Text("no text is named: give --text, or text.paths in the settings".into()));
+        }
         let (begin, total, read) =
             (Instant::now(), self.files.iter().map(|file| file.bytes).sum::<u64>(), Cell::new(0));
         let (mut characters, mut bytes, mut reported) = (0, 0, 0);
@@ -148,7 +170,7 @@ impl Corpus {
 }
 
 /// Adds the file itself, or every file under the folder.
-fn list(path: &Path, files: &mut Vec<TextFile>) -> Result<()> {
+pub(super) fn list(path: &Path, files: &mut Vec<TextFile>) -> Result<()> {
     let metadata = path.metadata().map_err(Error::read(path))?;
     if !metadata.is_dir() {
         let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -165,7 +187,11 @@ fn list(path: &Path, files: &mut Vec<TextFile>) -> Result<()> {
 }
 
 /// Gives `take` each line and its number from 1, until it answers false; answers whether the end was reached.
-fn each_line(place: &str, reader: &mut dyn BufRead, take: &mut dyn FnMut(usize, &str) -> Result<bool>) -> Result<bool> {
+pub(super) fn each_line(
+    place: &str,
+    reader: &mut dyn BufRead,
+    take: &mut dyn FnMut(usize, &str) -> Result<bool>,
+) -> Result<bool> {
     let mut line = Vec::new();
     for number in 1.. {
         let wrong = |what: String| Error::Text(format!("{place} line {number}: {what}"));

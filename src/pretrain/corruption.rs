@@ -6,7 +6,7 @@
 //! target   <extra_id_0> for inviting <extra_id_1> last </s>
 //! ```
 
-use super::config::{CorruptionConfig, VocabularyConfig};
+use super::config::{CorruptionConfig, END, VocabularyConfig};
 use rand::{Rng, RngExt, seq::SliceRandom};
 
 /// Turns runs of tokens of one length into sources and targets of one length each.
@@ -29,6 +29,13 @@ pub struct Example {
     pub target: Vec<u32>,
 }
 
+impl Example {
+    /// Tokens of source and target together.
+    pub fn tokens(&self) -> usize {
+        self.source.len() + self.target.len()
+    }
+}
+
 impl Corruption {
     /// The objective for sources of a fixed length over a vocabulary whose highest ids are the sentinels.
     pub fn new(config: &CorruptionConfig, vocabulary: &VocabularyConfig) -> Self {
@@ -42,7 +49,7 @@ impl Corruption {
         while source(raw + 1) <= config.source_tokens {
             raw += 1;
         }
-        Self { density, mean_span, raw, first_sentinel: vocabulary.size as u32 - 1, eos: 1 }
+        Self { density, mean_span, raw, first_sentinel: vocabulary.size as u32 - 1, eos: END }
     }
 
     /// Tokens of text that one example takes.
@@ -53,6 +60,12 @@ impl Corruption {
     /// Spans, and so sentinels, of one example.
     pub fn spans(&self) -> usize {
         noise_counts(self.raw, self.density, self.mean_span).1
+    }
+
+    /// Tokens of source and target together.
+    pub fn tokens(&self) -> usize {
+        let (noise, spans) = noise_counts(self.raw, self.density, self.mean_span);
+        self.raw - noise + spans + 1 + self.target_tokens()
     }
 
     /// Tokens of the target.
@@ -135,8 +148,14 @@ mod tests {
 
     fn corruption(source_tokens: usize) -> Corruption {
         let config = CorruptionConfig { source_tokens, ..CorruptionConfig::default() };
-        let vocabulary =
-            VocabularyConfig { size: 4096, sentinels: 32, byte_fallback: true, characters: 0, coverage: 1.0 };
+        let vocabulary = VocabularyConfig {
+            size: 4096,
+            sentinels: 32,
+            byte_fallback: true,
+            characters: 0,
+            coverage: 1.0,
+            tokenizer: None,
+        };
         Corruption::new(&config, &vocabulary)
     }
 
@@ -208,6 +227,7 @@ mod tests {
             let example = corruption.corrupt(&tokens, &mut ChaCha8Rng::seed_from_u64(seed));
             prop_assert!(example.source.len() <= source && example.source.len() + 2 > source);
             prop_assert_eq!(example.target.len(), corruption.target_tokens());
+            prop_assert_eq!(example.tokens(), corruption.tokens());
         }
     }
 }

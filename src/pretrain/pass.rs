@@ -4,7 +4,7 @@ use super::config::Precision;
 use super::corruption::Example;
 use super::{Parameters, Result};
 use crate::t5::{Config, Frozen, T5, TokenBatch, target_log_probabilities};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// Runs the passes of a step: on the CPU side by side, one thread each, elsewhere one after the other.
@@ -76,7 +76,7 @@ impl Passes {
     }
 }
 
-/// Sum of the cross-entropy over all target tokens under teacher forcing, `[1]`.
+/// Sum of the cross-entropy over all target tokens under teacher forcing, `[1]`; rows may differ in their lengths.
 pub(super) fn loss(model: &T5, batch: &[Example], start: u32) -> Result<Tensor<1>> {
     let sources: Vec<&[u32]> = batch.iter().map(|example| example.source.as_slice()).collect();
     let inputs: Vec<Vec<u32>> = batch
@@ -89,8 +89,17 @@ pub(super) fn loss(model: &T5, batch: &[Example], start: u32) -> Result<Tensor<1
     let inputs: TokenBatch = model.batch(&inputs)?;
     let logits = model.decode(&encoded, &inputs, &Frozen); // [rows, len, vocab]
     let [rows, len, vocab] = logits.dims();
-    let targets = batch.iter().flat_map(|example| example.target.iter().copied()).collect();
-    Ok(target_log_probabilities(logits.reshape([rows * len, vocab]), targets).sum().neg())
+    let (mut targets, mut weights) = (vec![0; rows * len], vec![0.0f32; rows * len]);
+    for (row, example) in batch.iter().enumerate() {
+        targets[row * len..][..example.target.len()].copy_from_slice(&example.target);
+        weights[row * len..][..example.target.len()].fill(1.0);
+    }
+    let found = target_log_probabilities(logits.reshape([rows * len, vocab]), targets);
+    if batch.iter().all(|example| example.target.len() == len) {
+        return Ok(found.sum().neg());
+    }
+    let weights = Tensor::from_data(TensorData::new(weights, [rows * len]), &found.device());
+    Ok((found * weights).sum().neg())
 }
 
 #[cfg(test)]
@@ -124,8 +133,12 @@ mod tests {
     }
 
     fn gradient(precision: Precision, rows: usize) -> (f64, Vec<f32>) {
+        gradient_of(&batch(), precision, rows)
+    }
+
+    fn gradient_of(batch: &[Example], precision: Precision, rows: usize) -> (f64, Vec<f32>) {
         let (config, passes) = (config(), Passes::new(precision, &Device::flex()));
-        passes.gradient(&Parameters::init(&config, 1), &config, &batch(), rows).unwrap()
+        passes.gradient(&Parameters::init(&config, 1), &config, batch, rows).unwrap()
     }
 
     #[track_caller]
@@ -143,6 +156,19 @@ mod tests {
             let (found_loss, found) = gradient(Precision::F32, rows);
             assert!((found_loss - loss).abs() < 1e-5, "{found_loss} {loss}");
             close(&found, &whole, 1e-5);
+        }
+    }
+
+    #[test]
+    fn padding_counts_for_nothing() {
+        let ids = |first: u32, len: u32| (0..len).map(|i| 3 + (first * 7 + i * i) % 47).collect();
+        let one = |(row, (source, target))| Example { source: ids(row, source), target: ids(row + 9, target) };
+        let ragged: Vec<_> = (0..).zip([(9, 2), (2, 7), (5, 5), (1, 1)]).map(one).collect();
+        let (loss, alone) = gradient_of(&ragged, Precision::F32, 1);
+        for rows in [2, 4] {
+            let (found_loss, found) = gradient_of(&ragged, Precision::F32, rows);
+            assert!((found_loss - loss).abs() < 1e-5, "{found_loss} {loss}");
+            close(&found, &alone, 1e-5);
         }
     }
 

@@ -1,10 +1,12 @@
 //! A whole run: vocabulary, tokens, training, export.
 
 use super::checkpoint::write_atomically;
+use super::log::Log;
+use super::supervised::read_supervised;
 use super::tokens::{read_tokens, write_tokens};
 use super::{
-    Checkpoint, Corpus, Encoder, Error, Event, Observer, PretrainConfig, Result, Sample, Stream, Tokens, Trainer,
-    export, read_vocabulary, train_vocabulary,
+    Checkpoint, Content, Corpus, Encoder, Error, Event, Losses, Mixture, Observer, PretrainConfig, Result, Sample,
+    Stream, Tokens, Trainer, curve, export, read_vocabulary, train_vocabulary,
 };
 use burn::tensor::Device;
 use std::path::Path;
@@ -19,12 +21,12 @@ pub struct Run<'a> {
     pub config: PretrainConfig,
     /// The text.
     pub text: Corpus,
-    /// Sentences of the built-in suite's grammar, for `config.text.builtin_share` of the rows.
+    /// Sentences of the built-in suite's grammar, for `config.text.builtin_share` of the rows of text.
     pub sentences: Vec<String>,
     /// A tokenizer.json to use instead of training a vocabulary.
     pub tokenizer: Option<&'a Path>,
-    /// The directory that gets the model, `tokenizer.json`, `checkpoint.safetensors`, and the text as tokens in
-    /// `tokens.safetensors`.
+    /// The directory that gets the model, `tokenizer.json`, `checkpoint.safetensors`, the text as tokens in
+    /// `tokens.safetensors`, every report in `log.jsonl`, and the losses as `curve.svg`.
     pub out: &'a Path,
     /// Whether to go on from the checkpoint in `out`, if there is one.
     pub resume: bool,
@@ -39,12 +41,15 @@ pub struct Report {
     pub steps: usize,
     /// Parameters of the model.
     pub parameters: usize,
-    /// Source and target tokens seen in all.
+    /// Source and target tokens seen in all, padding not counted.
     pub tokens: usize,
     /// Tokens in the training text.
     pub text_tokens: usize,
-    /// Loss on held-out text by stream.
-    pub held_out: Vec<(String, f64)>,
+    /// The supervised mixture, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mixture: Option<Mixture>,
+    /// Loss on what each stream holds out.
+    pub held_out: Losses,
 }
 
 /// Runs to the last step, or until `observe` answers false (then a checkpoint is left), and exports the model.
@@ -58,16 +63,23 @@ pub fn run(run: Run<'_>, observe: &mut Observer<'_>) -> Result<Report> {
     let path = run.out.join("checkpoint.safetensors");
     let resume = run.resume && path.exists();
     let tokenizer = run.vocabulary(resume, observe)?;
-    let streams = run.streams(&tokenizer, observe)?;
+    let (supervised, mixture) = run.supervised(&tokenizer, observe)?.unzip();
+    let mut streams = run.streams(&tokenizer, observe)?;
+    let tokens = |stream: &Stream| if let Content::Text(tokens) = &stream.content { tokens.train.len() } else { 0 };
+    let text_tokens = streams.iter().map(tokens).sum();
+    streams.extend(supervised);
     let Run { config, out, device, .. } = run;
-    let text_tokens = streams.iter().map(|stream| stream.train.len()).sum();
     let t5 = config.t5();
     let mut trainer = Trainer::new(config, streams, device)?;
     if resume {
         let wrong = |what| Error::Checkpoint { path: path.clone(), what };
         trainer.restore(Checkpoint::read(&path)?).map_err(wrong)?;
     }
+    let mut log = Log::open(&out.join("log.jsonl"), trainer.step())?;
     trainer.run(&mut |trainer, progress| {
+        if let Some(progress) = progress {
+            log.push(progress)?;
+        }
         let go_on = progress.is_none_or(|progress| observe(Event::Step(progress)));
         if trainer.checkpoint_due() || !go_on {
             trainer.checkpoint().write(&path)?;
@@ -75,11 +87,13 @@ pub fn run(run: Run<'_>, observe: &mut Observer<'_>) -> Result<Report> {
         Ok(go_on)
     })?;
     export(out, &t5, &trainer.parameters)?;
+    write_atomically(&out.join("curve.svg"), curve(log.reports()).as_bytes())?;
     Ok(Report {
         steps: trainer.step(),
         parameters: trainer.parameters.values.len(),
-        tokens: trainer.step() * trainer.tokens_per_step(),
+        tokens: trainer.tokens(),
         text_tokens,
+        mixture,
         held_out: trainer.evaluate()?,
     })
 }
@@ -143,11 +157,14 @@ impl Run<'_> {
         }
     }
 
-    /// The streams, from `tokens.safetensors` if that was made from the same text by the same vocabulary.
+    /// The streams of text, from `tokens.safetensors` if that was made from the same text by the same vocabulary.
     fn streams(&self, tokenizer: &Tokenizer, observe: &mut Observer<'_>) -> Result<Vec<Stream>> {
-        let share = self.config.text.builtin_share;
-        let mut sources = vec![("text", 1.0 - share), ("built-in sentences", share)];
+        let (share, text) = (self.config.text.builtin_share, 1.0 - self.config.supervised_share());
+        let mut sources = vec![("text", text * (1.0 - share)), ("built-in sentences", text * share)];
         sources.retain(|(_, share)| *share > 0.0);
+        if sources.is_empty() {
+            return Ok(Vec::new());
+        }
         let names: Vec<&str> = sources.iter().map(|(name, _)| *name).collect();
         let (path, key) = (self.out.join("tokens.safetensors"), self.key(tokenizer)?);
         let kept = read_tokens(&path, &key, &names).unwrap_or_else(|why| {
@@ -167,10 +184,27 @@ impl Run<'_> {
         let stream = |((name, share), tokens): ((&str, f64), Tokens)| Stream {
             name: name.into(),
             share,
-            train: tokens.train,
-            held_out: tokens.held_out,
+            content: Content::Text(tokens),
         };
         Ok(sources.into_iter().zip(tokens).map(stream).collect())
+    }
+
+    /// The stream of the mixture, if there is one, and what it consists of.
+    fn supervised(&self, tokenizer: &Tokenizer, observe: &mut Observer<'_>) -> Result<Option<(Stream, Mixture)>> {
+        let Some(settings) = self.config.supervised.as_ref().filter(|settings| settings.share > 0.0) else {
+            return Ok(None);
+        };
+        let (rows, mixture) = read_supervised(&self.config, settings, tokenizer, observe)?;
+        let stream = Stream { name: "supervised".into(), share: settings.share, content: Content::Examples(rows) };
+        let dropped = mixture.dropped.iter().map(|(task, count)| format!("; {count} left out for {task}"));
+        let note = format!(
+            "the supervised mixture: {} rows and {} held out; {} sources cut{}",
+            mixture.rows,
+            mixture.held_out,
+            mixture.cut,
+            dropped.collect::<String>()
+        );
+        if observe(Event::Note(&note)) { Ok(Some((stream, mixture))) } else { Err(Error::Stopped) }
     }
 
     fn tokens(&self, name: &str, tokenizer: &Tokenizer, observe: &mut Observer<'_>) -> Result<Tokens> {

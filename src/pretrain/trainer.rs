@@ -3,32 +3,22 @@
 //! The learning rate is relative: see [`super::config::TrainingConfig`] and the optimisers.
 
 use super::config::{Schedule, TrainingConfig};
-use super::corruption::{Corruption, Example, random_start};
 use super::optimiser::Optimiser;
 use super::pass::{Passes, loss};
-use super::{Checkpoint, Error, Parameters, PretrainConfig, Result};
+use super::stream::{Stream, Streams};
+use super::{Checkpoint, Corruption, Error, Example, Parameters, PretrainConfig, Result, VocabularyConfig};
 use crate::t5::Config;
 use crate::train::clip_global_norm;
 use burn::tensor::Device;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Token ids of one source of text.
-#[derive(Debug, Clone)]
-pub struct Stream {
-    /// For reports.
-    pub name: String,
-    /// Share of the rows; the shares of all streams sum to 1.
-    pub share: f64,
-    /// For training.
-    pub train: Vec<u32>,
-    /// Held out.
-    pub held_out: Vec<u32>,
-}
+/// Mean loss per target token in nats, by stream.
+pub type Losses = BTreeMap<String, f64>;
 
-/// Where a run stands, after every `report_every` steps.
-#[derive(Debug, Clone, serde::Serialize)]
+/// Where a run stands, after every `report_every` steps; a line of its log.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Steps taken.
     pub step: usize,
@@ -36,17 +26,21 @@ pub struct Progress {
     pub steps: usize,
     /// Mean loss per target token since the last report.
     pub loss: f64,
-    /// Loss on held-out text by stream, where it was measured at this step.
-    pub held_out: Option<Vec<(String, f64)>>,
+    /// Loss on what is held out, where it was measured at this step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<Losses>,
     /// Learning rate.
     pub rate: f64,
     /// Gradient norm before clipping, latest step.
     pub gradient_norm: f64,
-    /// Source and target tokens a second since the start or resumption.
+    /// Source and target tokens seen, padding not counted.
+    pub tokens: usize,
+    /// The same a second since the start or resumption.
     pub tokens_per_second: f64,
     /// Seconds since the start or resumption.
     pub seconds: f64,
-    /// Seconds left at this speed.
+    /// Seconds left at this speed; not in the log.
+    #[serde(skip)]
     pub seconds_left: f64,
 }
 
@@ -55,14 +49,14 @@ pub struct Progress {
 pub struct Trainer {
     config: PretrainConfig,
     t5: Config,
-    corruption: Corruption,
     device: Device,
     passes: Passes,
-    streams: Vec<Stream>,
+    streams: Streams,
     /// Parameters so far.
     pub parameters: Parameters,
     optimiser: Optimiser,
     step: usize,
+    tokens: usize,
 }
 
 /// The learning rate of the step after `step`: up linearly, then by the schedule, and down linearly to 0 over the last
@@ -82,27 +76,16 @@ impl Trainer {
     /// A run at its start.
     ///
     /// # Errors
-    /// If a stream is too short for one example.
+    /// If a text is too short for one example.
     pub fn new(config: PretrainConfig, streams: Vec<Stream>, device: &Device) -> Result<Self> {
         config.check()?;
-        let corruption = Corruption::new(&config.corruption, &config.vocabulary);
-        for stream in &streams {
-            let least = stream.train.len().min(stream.held_out.len());
-            if least < corruption.raw_tokens() {
-                return Err(Error::Text(format!(
-                    "the text `{}` has {} tokens for training and {} held out, one example needs {}: give more text",
-                    stream.name,
-                    stream.train.len(),
-                    stream.held_out.len(),
-                    corruption.raw_tokens()
-                )));
-            }
-        }
+        let streams = Streams::new(Corruption::new(&config.corruption, &config.vocabulary), streams)?;
         let t5 = config.t5();
         let parameters = Parameters::init(&t5, config.training.seed);
         let optimiser = Optimiser::new(config.training.optimizer, &parameters, &t5);
         let passes = Passes::new(config.training.precision, device);
-        Ok(Self { t5, corruption, device: device.clone(), passes, streams, parameters, optimiser, step: 0, config })
+        let device = device.clone();
+        Ok(Self { t5, device, passes, streams, parameters, optimiser, step: 0, tokens: 0, config })
     }
 
     /// Steps taken.
@@ -110,9 +93,9 @@ impl Trainer {
         self.step
     }
 
-    /// Tokens of one step, source and target.
-    pub fn tokens_per_step(&self) -> usize {
-        self.config.training.batch_size * (self.config.corruption.source_tokens + self.corruption.target_tokens())
+    /// Source and target tokens seen, padding not counted.
+    pub fn tokens(&self) -> usize {
+        self.tokens
     }
 
     /// What to keep on disk.
@@ -121,21 +104,24 @@ impl Trainer {
         Checkpoint {
             config: self.config.clone(),
             step: self.step,
+            tokens: self.tokens,
             values: self.parameters.values.clone(),
             first: first.to_vec(),
             second: second.to_vec(),
         }
     }
 
-    /// Goes on from a checkpoint of the same model, vocabulary and seed; steps, rates and text may differ.
+    /// Goes on from a checkpoint of the same model, vocabulary, seed and optimiser; steps, rates, text, mixture and shares may
+    /// differ.
     ///
     /// # Errors
     /// If they are not the same; the text says what differs.
     pub fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
         let (now, then) = (&self.config, &checkpoint.config);
+        let vocabulary = |config: &PretrainConfig| VocabularyConfig { tokenizer: None, ..config.vocabulary.clone() };
         let same = [
             ("[model]", now.model == then.model),
-            ("[vocabulary]", now.vocabulary == then.vocabulary),
+            ("[vocabulary]", vocabulary(now) == vocabulary(then)),
             ("training.seed", now.training.seed == then.training.seed),
             ("training.optimizer", now.training.optimizer == then.training.optimizer),
             ("the number of values", self.parameters.values.len() == checkpoint.values.len()),
@@ -143,7 +129,7 @@ impl Trainer {
         if let Some((what, _)) = same.iter().find(|(_, same)| !same) {
             return Err(format!("{what} differs from this run's"));
         }
-        self.step = checkpoint.step;
+        (self.step, self.tokens) = (checkpoint.step, checkpoint.tokens);
         self.parameters.values = checkpoint.values;
         self.optimiser.restore(checkpoint.step, checkpoint.first, checkpoint.second);
         Ok(())
@@ -156,7 +142,7 @@ impl Trainer {
     /// If the loss is no longer a number, or what `observe` returns.
     pub fn run(&mut self, observe: &mut dyn FnMut(&Self, Option<&Progress>) -> Result<bool>) -> Result<()> {
         let training = self.config.training.clone();
-        let (begin, first) = (Instant::now(), self.step);
+        let (begin, first, tokens) = (Instant::now(), self.step, self.tokens);
         let (mut sum, mut count) = (0.0, 0);
         while self.step < training.steps {
             let rate = rate_at(&training, self.step);
@@ -176,7 +162,8 @@ impl Trainer {
                     held_out,
                     rate,
                     gradient_norm,
-                    tokens_per_second: done * self.tokens_per_step() as f64 / seconds,
+                    tokens: self.tokens,
+                    tokens_per_second: (self.tokens - tokens) as f64 / seconds,
                     seconds,
                     seconds_left: (training.steps - self.step) as f64 * seconds / done,
                 })
@@ -198,52 +185,31 @@ impl Trainer {
 
     /// One step; gives loss and gradient norm.
     fn advance(&mut self, rate: f64) -> Result<(f64, f64)> {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.config.training.seed);
-        rng.set_stream(self.step as u64 + 1); // stream 0 drew the parameters
-        let batch = self.batch(&mut rng);
-        let rows = self.config.training.micro_batch_size;
-        let (loss, mut gradient) = self.passes.gradient(&self.parameters, &self.t5, &batch, rows)?;
+        let training = &self.config.training;
+        let batch = self.streams.batch(training.batch_size, training.seed, self.step);
+        let (loss, mut gradient) =
+            self.passes.gradient(&self.parameters, &self.t5, &batch, training.micro_batch_size)?;
         if !loss.is_finite() {
             return Err(Error::Diverged { step: self.step, loss });
         }
-        let norm = clip_global_norm(&mut gradient, self.config.training.clip);
-        self.optimiser.step(&mut self.parameters.values, &gradient, rate, self.config.training.weight_decay);
+        self.tokens += batch.iter().map(Example::tokens).sum::<usize>();
+        let norm = clip_global_norm(&mut gradient, training.clip);
+        self.optimiser.step(&mut self.parameters.values, &gradient, rate, training.weight_decay);
         self.step += 1;
         Ok((loss, norm))
     }
 
-    /// Rows from the streams by their shares, each from a random place.
-    fn batch(&self, rng: &mut ChaCha8Rng) -> Vec<Example> {
-        let row = |_| {
-            let mut left: f64 = rng.random();
-            let pick = self.streams.iter().find(|stream| {
-                left -= stream.share;
-                left < 0.0
-            });
-            let stream = pick.unwrap_or(&self.streams[self.streams.len() - 1]);
-            self.example(&stream.train, rng)
-        };
-        (0..self.config.training.batch_size).map(row).collect()
-    }
-
-    fn example(&self, tokens: &[u32], rng: &mut ChaCha8Rng) -> Example {
-        let start = random_start(tokens.len(), self.corruption.raw_tokens(), rng);
-        self.corruption.corrupt(&tokens[start..start + self.corruption.raw_tokens()], rng)
-    }
-
-    /// Loss per target token on held-out text, by stream; the same rows each time.
-    pub fn evaluate(&self) -> Result<Vec<(String, f64)>> {
+    /// Loss per target token on what each stream holds out; the same rows each time.
+    pub fn evaluate(&self) -> Result<Losses> {
         let model = self.parameters.frozen(&self.t5, &self.device)?;
-        let (batches, rows) = (self.config.training.held_out_batches, self.config.training.batch_size);
+        let training = &self.config.training;
         let one = |stream: &Stream| {
-            let mut rng = ChaCha8Rng::seed_from_u64(self.config.training.seed);
-            rng.set_stream(u64::MAX);
+            let rows = self.streams.held_out(stream, training.held_out_batches * training.batch_size, training.seed);
             let mut sum = 0.0;
-            for _ in 0..batches {
-                let batch: Vec<_> = (0..rows).map(|_| self.example(&stream.held_out, &mut rng)).collect();
-                sum += f64::from(loss(&model, &batch, self.t5.start)?.into_scalar::<f32>());
+            for batch in rows.chunks(training.micro_batch_size) {
+                sum += f64::from(loss(&model, batch, self.t5.start)?.into_scalar::<f32>());
             }
-            let tokens = batches * rows * self.corruption.target_tokens();
+            let tokens: usize = rows.iter().map(|example| example.target.len()).sum();
             Ok((stream.name.clone(), sum / tokens as f64))
         };
         self.streams.iter().map(one).collect()
@@ -253,7 +219,8 @@ impl Trainer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pretrain::{CorruptionConfig, ModelConfig, Optimizer, Precision, TextConfig, VocabularyConfig};
+    use crate::pretrain::stream::tests::examples;
+    use crate::pretrain::{Content, CorruptionConfig, ModelConfig, Optimizer, Precision, TextConfig, Tokens};
 
     fn config(steps: usize) -> PretrainConfig {
         PretrainConfig {
@@ -264,6 +231,7 @@ mod tests {
                 byte_fallback: false,
                 characters: 1000,
                 coverage: 1.0,
+                tokenizer: None,
             },
             corruption: CorruptionConfig { source_tokens: 24, ..CorruptionConfig::default() },
             training: TrainingConfig {
@@ -285,15 +253,27 @@ mod tests {
                 held_out_batches: 2,
             },
             text: TextConfig::default(),
+            supervised: None,
         }
     }
 
     /// Two streams in which each token tells the next.
     fn streams() -> Vec<Stream> {
         let tokens = |add: u32| (0..400u32).map(|i| 3 + (i + add) % 20).collect::<Vec<_>>();
-        let one =
-            |name: &str, share, add| Stream { name: name.into(), share, train: tokens(add), held_out: tokens(add) };
+        let one = |name: &str, share, add| Stream {
+            name: name.into(),
+            share,
+            content: Content::Text(Tokens { train: tokens(add), held_out: tokens(add) }),
+        };
         vec![one("first", 0.75, 0), one("second", 0.25, 40)]
+    }
+
+    /// The first stream with a mixture beside it.
+    fn mixed() -> Vec<Stream> {
+        let mut streams = streams();
+        (streams[0].share, streams[1].share) = (0.5, 0.5);
+        (streams[1].name, streams[1].content) = ("supervised".into(), Content::Examples(examples()));
+        streams
     }
 
     fn losses(trainer: &mut Trainer, stop_at: usize) -> Vec<f64> {
@@ -343,11 +323,30 @@ mod tests {
     }
 
     #[test]
-    fn short_text_is_refused() {
-        let mut streams = streams();
-        streams[1].held_out.truncate(3);
-        let error = Trainer::new(config(3), streams, &Device::flex()).unwrap_err().to_string();
-        assert!(error.contains("`second`") && error.contains("3 held out"), "{error}");
+    fn a_mixture_may_follow_text() {
+        let device = Device::flex();
+        let mut text = Trainer::new(config(4), streams(), &device).unwrap();
+        losses(&mut text, usize::MAX);
+        assert_eq!(text.tokens(), 4 * 4 * (24 + 6));
+        let before = text.checkpoint();
+
+        let mut with = config(200);
+        (with.training.report_every, with.vocabulary.tokenizer) = (10, Some("elsewhere.json".into()));
+        let mut mixture = Trainer::new(with.clone(), mixed(), &device).unwrap();
+        mixture.restore(before.clone()).unwrap();
+        let (first, all) = (mixture.evaluate().unwrap(), losses(&mut mixture, usize::MAX));
+        let last = mixture.evaluate().unwrap();
+        assert_eq!(first.keys().collect::<Vec<_>>(), ["first", "supervised"]);
+        assert!(last["supervised"] < 0.8 * first["supervised"], "{first:?} -> {last:?}");
+
+        let mut again = Trainer::new(with.clone(), mixed(), &device).unwrap();
+        again.restore(before).unwrap();
+        let mut parts = losses(&mut again, 100);
+        let mut after = Trainer::new(with, mixed(), &device).unwrap();
+        after.restore(Checkpoint::from_bytes(&again.checkpoint().to_bytes()).unwrap()).unwrap();
+        parts.extend(losses(&mut after, usize::MAX));
+        assert_eq!(all, parts);
+        assert_eq!(after.tokens(), mixture.tokens());
     }
 
     #[test]

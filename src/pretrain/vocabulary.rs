@@ -171,7 +171,14 @@ mod tests {
     }
 
     fn config() -> VocabularyConfig {
-        VocabularyConfig { size: 320, sentinels: 8, byte_fallback: true, characters: 1_000_000, coverage: 1.0 }
+        VocabularyConfig {
+            size: 320,
+            sentinels: 8,
+            byte_fallback: true,
+            characters: 1_000_000,
+            coverage: 1.0,
+            tokenizer: None,
+        }
     }
 
     #[test]

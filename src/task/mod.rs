@@ -19,7 +19,7 @@ pub use definition::{Definition, Label, Target};
 pub use error::{Error, Result};
 pub use layout::{Column, DataFile, Encoding, Files, Format, LabelledFile, Layout, SplitRule};
 pub use metric::{Metric, accuracy, f1, macro_f1, matthews, pearson};
-pub use overlap::{Excluded, exclude_overlap};
+pub use overlap::{Excluded, exclude_overlap, normalised_text};
 pub use ready::{ready, ready_made};
 pub use rows::{Row, Rows, Split, Task};
 pub use suite::{builtin, builtin_corpus, builtin_names};

@@ -32,11 +32,15 @@ pub fn exclude_overlap(task: &mut Task, other: &Task) -> Excluded {
     Excluded { train: drop(Split::Train), dev: drop(Split::Dev), test: drop(Split::Test) }
 }
 
-/// A row's texts in lower case, letters and digits only.
+fn normalised(row: &Row) -> String {
+    row.fields.values().map(|text| normalised_text(text)).collect()
+}
+
+/// A text in lower case, letters and digits only, as [`exclude_overlap`] compares texts.
 ///
 /// Latin-1's letters go too: SST-2 has MR's `é` as the two characters that its UTF-8 bytes are in Latin-1.
-fn normalised(row: &Row) -> String {
-    let letters = row.fields.values().flat_map(|text| text.chars()).flat_map(char::to_lowercase);
+pub fn normalised_text(text: &str) -> String {
+    let letters = text.chars().flat_map(char::to_lowercase);
     letters.filter(|c| c.is_alphanumeric() && !('\u{80}'..='\u{ff}').contains(c)).collect()
 }
 

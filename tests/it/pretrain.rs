@@ -172,6 +172,98 @@ fn a_run_stops_while_it_reads() {
     assert!(out.join("tokenizer.json").exists() && !out.join("tokens.safetensors").exists());
 }
 
+/// Writes settings that name their text, with more of them at the end.
+fn write_settings(dir: &Path, more: &str) -> PathBuf {
+    let path = dir.join("pretrain.toml");
+    let text = "\n[text]\npaths = [\"text.tar.xz\"]\nmin_characters = 10\n";
+    std::fs::write(&path, format!("{SETTINGS}{text}{more}")).unwrap();
+    path
+}
+
+/// A run by a settings file, text and vocabulary being given or as the file says; gives its report, steps and other events.
+fn pretrain_by(
+    settings: &Path,
+    text: &[PathBuf],
+    out: &Path,
+    steps: usize,
+) -> Result<(Report, Vec<usize>, Vec<String>)> {
+    let mut config = PretrainConfig::read(settings)?;
+    config.training.steps = steps;
+    let text = Corpus::choose(text, &config.text)?;
+    let (tokenizer, device) = (config.vocabulary.tokenizer.clone(), Device::flex());
+    let run_of = Run {
+        config,
+        text,
+        sentences: Vec::new(),
+        tokenizer: tokenizer.as_deref(),
+        out,
+        resume: true,
+        device: &device,
+    };
+    let (mut steps, mut events) = (Vec::new(), Vec::new());
+    let report = run(run_of, &mut |event| {
+        match event {
+            Event::Reading(reading) if reading.done => events.push(reading.purpose.to_string()),
+            Event::Note(text) => events.push(text.to_string()),
+            Event::Step(progress) => steps.push(progress.step),
+            _ => {}
+        }
+        true
+    })?;
+    Ok((report, steps, events))
+}
+
+#[test]
+fn settings_say_everything_and_a_mixture_may_follow() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let text = write_text(dir.path());
+    let settings = write_settings(dir.path(), "");
+    let (first, steps, events) = pretrain_by(&settings, &[], &out, 4).unwrap();
+    assert_eq!((steps, events), (vec![1, 2, 3, 4], vec!["the vocabulary".into(), "the tokens".to_string()]));
+    assert!(first.mixture.is_none());
+
+    // the same text by another path
+    std::fs::create_dir(dir.path().join("sub")).unwrap();
+    let same = dir.path().join("sub/..").join(text.file_name().unwrap());
+    let (_, steps, events) = pretrain_by(&settings, &[same], &out, 5).unwrap();
+    assert_eq!((steps, events.len()), (vec![5], 0), "{events:?}");
+
+    let rows: String = (0..300)
+        .map(|i| format!("{{\"source\": \"is {i} a number\", \"target\": \"{}\"}}\n", ["yes", "it is one"][i % 2]))
+        .collect();
+    std::fs::write(dir.path().join("rows.jsonl"), rows).unwrap();
+    let mixture = "\n[supervised]\nshare = 0.5\npaths = [\"rows.jsonl\"]\nexclude = [\"builtin-topic\"]\n";
+    let settings = write_settings(dir.path(), mixture);
+    let (report, steps, events) = pretrain_by(&settings, &[], &out, 9).unwrap();
+    assert_eq!(steps, [6, 7, 8, 9]);
+    assert_eq!(events[0], "the supervised mixture");
+    assert!(events[1].contains("0 left out for builtin-topic") && events.len() == 2, "{events:?}");
+    let found = report.mixture.unwrap();
+    assert_eq!(found.rows + found.held_out, 300);
+    assert_eq!(report.held_out.keys().collect::<Vec<_>>(), ["supervised", "text"]);
+    assert!(report.tokens > first.tokens);
+
+    let log = std::fs::read_to_string(out.join("log.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        lines.iter().map(|line| line["step"].as_u64().unwrap()).collect::<Vec<_>>(),
+        (1..=9).collect::<Vec<_>>()
+    );
+    assert_eq!(lines[8]["tokens"], report.tokens);
+    assert!(lines[8]["held_out"]["supervised"].as_f64().unwrap() > 0.0 && lines[7].get("held_out").is_none());
+    let curve = std::fs::read_to_string(out.join("curve.svg")).unwrap();
+    assert!(curve.contains("held out: supervised") && curve.contains("held out: text"));
+}
+
+#[test]
+fn text_that_the_settings_name_and_is_absent_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = write_settings(dir.path(), "");
+    let error = pretrain_by(&settings, &[], &dir.path().join("out"), 1).unwrap_err().to_string();
+    assert!(error.contains("text.tar.xz") && error.contains("text.paths") && error.contains("--text"), "{error}");
+}
+
 /// The first character at which two texts part, with what follows.
 fn difference<'a>(a: &'a str, b: &'a str) -> (&'a str, &'a str) {
     let at = a.char_indices().zip(b.chars()).find(|((_, a), b)| a != b).map_or(a.len().min(b.len()), |((at, _), _)| at);
