@@ -4,7 +4,7 @@
 //! on disk. It becomes token streams, one per source of text; step `s` draws its rows from them by a generator seeded with
 //! `(seed, s)`, so that a run which resumes from a checkpoint goes on exactly as one that never stopped. Parameters are one
 //! flat vector on the host, as everywhere in training: a step uploads them as leaves, reads the gradients back, and AdamW
-//! runs on the host. This module never touches the network.
+//! runs on the host. The same parameters can be trained on a task too ([`fine_tune`]). This module never touches the network.
 
 mod adafactor;
 mod archive;
@@ -15,6 +15,7 @@ mod corruption;
 mod error;
 mod event;
 mod export;
+mod fine_tune;
 mod optimiser;
 mod parameters;
 mod pass;
@@ -33,6 +34,7 @@ pub use corruption::{Corruption, Example, random_spans_noise_mask};
 pub use error::{Error, Result};
 pub use event::{Event, Observer, Reading};
 pub use export::export;
+pub use fine_tune::{FineTuned, fine_tune};
 pub use parameters::Parameters;
 pub use run::{Report, Run, run};
 pub use tokens::{Encoder, Tokens};

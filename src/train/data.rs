@@ -157,7 +157,7 @@ impl Batch {
     }
 
     /// Target tokens in the batch.
-    pub(super) fn tokens(&self) -> f32 {
+    pub fn tokens(&self) -> f32 {
         self.weights.iter().sum()
     }
 }

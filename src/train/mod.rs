@@ -14,7 +14,7 @@ pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate, label_scores};
 pub use fit::{Settings, Trained, retrain};
 pub use optimiser::{AdamW, clip_global_norm, linear_decay};
-pub use pass::{Pass, pass};
+pub use pass::{Pass, pass, target_loss};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
