@@ -1,8 +1,10 @@
 //! `s3delta bench`: what is measured, kept and not measured again.
 
-use crate::cli::{fails, fixture, json_of, run};
+use crate::cli::{command, fails, fixture, json_of, run};
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// Two tasks, one of words and one of numbers, in a few steps on a tiny backbone.
 fn arguments<'a>(backbone: &'a str, results: &'a str) -> Vec<&'a str> {
@@ -58,6 +60,23 @@ fn a_bench_goes_on_from_its_results() {
     assert_eq!(table.lines().count(), 9, "{table}");
     assert!(table.starts_with("task") && table.contains("builtin-similarity  lora"), "{table}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("8 runs, 8 of them in the results already"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_a_bench() {
+    let home = tempfile::tempdir().unwrap();
+    let (path, backbone) = (home.path().join("results.jsonl"), fixture("tiny-v1.1"));
+    let mut arguments = arguments(&backbone, path.to_str().unwrap());
+    let steps = arguments.iter().position(|word| *word == "--steps").unwrap();
+    arguments[steps + 1] = "100000000";
+    let mut child = command(home.path(), &arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(told.any(|line| line.ends_with(": begins")));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let last = told.last().unwrap();
+    assert!(last.starts_with("error: stopped after 0 of 8 runs"), "{last}");
+    assert_eq!(child.wait().unwrap().code(), Some(1));
 }
 
 #[test]
