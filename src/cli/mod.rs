@@ -3,6 +3,7 @@
 
 mod app;
 mod backbone;
+mod bench;
 mod follow;
 mod generate;
 mod interrupt;
@@ -89,6 +90,9 @@ enum Command {
     Backbone(backbone::Backbone),
     /// Pre-train a small backbone from plain text.
     Pretrain(Pretrain),
+    /// Measure what can be repeated elsewhere.
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 #[derive(Debug, Args)]
@@ -181,6 +185,7 @@ impl Cli {
             Command::Jobs(command) => command.run(&home),
             Command::Tokens(command) => command.run(&home),
             Command::Backbone(command) => command.run(&home),
+            Command::Bench(command) => command.run(&home),
             Command::Pretrain(command) => {
                 let (device, _) = open_device(&command.compute.config(&home)?)?;
                 command.args.run(&device, &interrupt::noted())

@@ -38,6 +38,9 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// A pass failed.
+    #[error(transparent)]
+    Train(#[from] crate::train::Error),
     /// The model refused.
     #[error(transparent)]
     Model(#[from] crate::t5::Error),

@@ -4,7 +4,7 @@
 //! on disk. It becomes token streams, one per source of text, beside which a stream of supervised rows may stand; step `s` draws
 //! its rows from them by a generator seeded with `(seed, s)`, so that a run which resumes from a checkpoint goes on exactly as one that never stopped. Parameters are one
 //! flat vector on the host, as everywhere in training: a step uploads them as leaves, reads the gradients back, and AdamW
-//! runs on the host. This module never touches the network.
+//! runs on the host. The same parameters can be trained on a task too ([`fine_tune`]). This module never touches the network.
 
 mod adafactor;
 mod archive;
@@ -17,6 +17,7 @@ mod error;
 mod event;
 mod exclusion;
 mod export;
+mod fine_tune;
 mod log;
 mod optimiser;
 mod parameters;
@@ -39,6 +40,7 @@ pub use curve::curve;
 pub use error::{Error, Result};
 pub use event::{Event, Observer, Reading};
 pub use export::export;
+pub use fine_tune::{FineTuned, fine_tune};
 pub use parameters::Parameters;
 pub use run::{Report, Run, run};
 pub use stream::{Content, Stream};

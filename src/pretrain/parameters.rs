@@ -1,7 +1,7 @@
 //! All parameters of a model as one flat vector, in the order of [`parameter_specs`].
 
 use super::config::Precision;
-use crate::t5::{Config, ParameterSource, ParameterSpec, Result, T5, parameter_specs};
+use crate::t5::{Backbone, Config, Error, ParameterSource, ParameterSpec, Result, T5, parameter_specs};
 use burn::tensor::{Device, FloatDType, Gradients, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -48,6 +48,34 @@ impl Parameters {
         };
         let values = deviations(&specs, config).map(value).collect();
         Self { specs, values }
+    }
+
+    /// The parameters that a source gives, such as the file of a checkpoint with an output layer of its own.
+    ///
+    /// # Errors
+    /// If the source lacks one.
+    pub fn read(config: &Config, source: &mut dyn ParameterSource) -> Result<Self> {
+        let specs = parameter_specs(config, false);
+        let mut values = Vec::with_capacity(specs.iter().map(ParameterSpec::len).sum());
+        for spec in &specs {
+            let matrix =
+                source.take(spec)?.try_into_vec_as::<f32>().map_err(|error| Error::Input(error.to_string()))?;
+            values.extend(matrix);
+        }
+        Ok(Self { specs, values })
+    }
+
+    /// `like` with these parameters in place of its own, frozen, on its device; known by the digest of the values.
+    ///
+    /// # Errors
+    /// If they are of another shape.
+    pub fn backbone(&self, like: &Backbone) -> Result<Backbone> {
+        if self.specs != parameter_specs(&like.config, false) {
+            return Err(Error::Input(format!("the parameters have another shape than `{}`", like.name)));
+        }
+        let bytes: Vec<u8> = self.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let digest = blake3::hash(&bytes).to_hex()[..32].to_string();
+        Ok(like.with_model(self.frozen(&like.config, like.model.device())?, digest))
     }
 
     /// How large each value is at the start: the standard deviation of its initialisation, 1 for norms.

@@ -4,11 +4,11 @@
 
 use super::config::{Schedule, TrainingConfig};
 use super::optimiser::Optimiser;
-use super::pass::{Passes, loss};
+use super::pass::{gradient, pieces};
 use super::stream::{Stream, Streams};
 use super::{Checkpoint, Corruption, Error, Example, Parameters, PretrainConfig, Result, VocabularyConfig};
-use crate::t5::Config;
-use crate::train::clip_global_norm;
+use crate::t5::{Config, Frozen};
+use crate::train::{Batch, Pass, clip_global_norm, side_by_side, target_loss};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,7 +50,6 @@ pub struct Trainer {
     config: PretrainConfig,
     t5: Config,
     device: Device,
-    passes: Passes,
     streams: Streams,
     /// Parameters so far.
     pub parameters: Parameters,
@@ -83,9 +82,8 @@ impl Trainer {
         let t5 = config.t5();
         let parameters = Parameters::init(&t5, config.training.seed);
         let optimiser = Optimiser::new(config.training.optimizer, &parameters, &t5);
-        let passes = Passes::new(config.training.precision, device);
         let device = device.clone();
-        Ok(Self { t5, device, passes, streams, parameters, optimiser, step: 0, tokens: 0, config })
+        Ok(Self { t5, device, streams, parameters, optimiser, step: 0, tokens: 0, config })
     }
 
     /// Steps taken.
@@ -187,8 +185,9 @@ impl Trainer {
     fn advance(&mut self, rate: f64) -> Result<(f64, f64)> {
         let training = &self.config.training;
         let batch = self.streams.batch(training.batch_size, training.seed, self.step);
-        let (loss, mut gradient) =
-            self.passes.gradient(&self.parameters, &self.t5, &batch, training.micro_batch_size)?;
+        let pieces = pieces(&self.t5, &batch, training.micro_batch_size)?;
+        let Pass { loss, mut gradient } =
+            gradient(&self.parameters, &self.t5, training.precision, &self.device, &pieces)?;
         if !loss.is_finite() {
             return Err(Error::Diverged { step: self.step, loss });
         }
@@ -205,10 +204,9 @@ impl Trainer {
         let training = &self.config.training;
         let one = |stream: &Stream| {
             let rows = self.streams.held_out(stream, training.held_out_batches * training.batch_size, training.seed);
-            let mut sum = 0.0;
-            for batch in rows.chunks(training.micro_batch_size) {
-                sum += f64::from(loss(&model, batch, self.t5.start)?.into_scalar::<f32>());
-            }
+            let pieces = pieces(&self.t5, &rows, training.micro_batch_size)?;
+            let of = |piece: &Batch| f64::from(target_loss(&model, &Frozen, piece).into_scalar::<f32>());
+            let sum: f64 = side_by_side(&self.device, &pieces, of).iter().sum();
             let tokens: usize = rows.iter().map(|example| example.target.len()).sum();
             Ok((stream.name.clone(), sum / tokens as f64))
         };

@@ -4,6 +4,7 @@ use super::{Config, Error, Result, T5, Tokenizer, WeightsFile};
 use crate::structure::{Positions, Shape};
 use burn::tensor::Device;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A frozen T5, shared by serving, search and training; never copied.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub struct Backbone {
     /// Whether the output layer is the embedding.
     pub tied: bool,
     /// Absent where ids alone are enough; the message says why.
-    tokenizer: Result<Tokenizer, String>,
+    tokenizer: Result<Arc<Tokenizer>, String>,
 }
 
 impl Backbone {
@@ -65,13 +66,27 @@ impl Backbone {
             digest,
             parameters,
             tied,
-            tokenizer: tokenizer.map_err(|error| error.to_string()),
+            tokenizer: tokenizer.map(Arc::new).map_err(|error| error.to_string()),
         })
+    }
+
+    /// The same backbone with other weights of its shape, which are known by `digest`.
+    pub fn with_model(&self, model: T5, digest: String) -> Self {
+        Self {
+            name: self.name.clone(),
+            config: self.config.clone(),
+            positions: self.positions.clone(),
+            model,
+            digest,
+            parameters: self.parameters,
+            tied: self.tied,
+            tokenizer: self.tokenizer.clone(),
+        }
     }
 
     /// The tokenizer, or why there is none.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        self.tokenizer.as_ref().map_err(|why| Error::Tokenizer(why.clone()))
+        self.tokenizer.as_deref().map_err(|why| Error::Tokenizer(why.clone()))
     }
 
     /// What structures bind to.

@@ -27,7 +27,7 @@ impl Backbone {
     pub fn builtin(name: &str, device: &Device) -> Result<Self> {
         let config = Self::builtin_config(name)?;
         let full = format!("{PREFIX}{name}");
-        let weights = WeightsFile::from_static(&full, WEIGHTS, device)?;
+        let weights = Self::builtin_weights(name, device)?;
         let tokenizer = Tokenizer::from_bytes(&format!("{full}/tokenizer.json"), TOKENIZER);
         Self::build(full, config, weights, tokenizer, device)
     }
@@ -52,6 +52,21 @@ impl Backbone {
             Some(name) => Self::builtin_config(name),
             None => Self::read_config(Path::new(name)),
         }
+    }
+
+    /// The weights of `builtin:NAME` or of a directory, to be taken one by one.
+    ///
+    /// # Errors
+    /// As [`Backbone::resolve`].
+    pub fn resolve_weights(name: &str, device: &Device) -> Result<WeightsFile> {
+        match name.strip_prefix(PREFIX) {
+            Some(name) => Self::builtin_config(name).and_then(|_| Self::builtin_weights(name, device)),
+            None => WeightsFile::open(Path::new(name), device),
+        }
+    }
+
+    fn builtin_weights(name: &str, device: &Device) -> Result<WeightsFile> {
+        WeightsFile::from_static(&format!("{PREFIX}{name}"), WEIGHTS, device)
     }
 
     fn builtin_config(name: &str) -> Result<Config> {

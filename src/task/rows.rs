@@ -170,9 +170,15 @@ impl Task {
 
     /// The same task with at most `train_rows` rows of train: drawn by `seed`, labels in proportion, order kept.
     pub fn take(&self, train_rows: usize, seed: u64) -> Self {
+        self.take_of(Split::Train, train_rows, seed)
+    }
+
+    /// The same task with at most `rows` rows of one split, drawn as [`Task::take`] does.
+    pub fn take_of(&self, split: Split, rows: usize, seed: u64) -> Self {
         let mut task = self.clone();
-        if train_rows < task.rows.train.len() {
-            task.rows.train = draw(std::mem::take(&mut task.rows.train), train_rows, seed).0;
+        let kept = task.rows.split_mut(split);
+        if rows < kept.len() {
+            *kept = draw(std::mem::take(kept), rows, seed).0;
         }
         task
     }

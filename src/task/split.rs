@@ -134,6 +134,8 @@ mod tests {
         assert_eq!((thin.rows.train.len(), label_count(&thin.rows.train, "a")), (30, 10));
         assert_eq!((&thin.rows.dev, &thin.rows.test), (&task.rows.dev, &task.rows.test));
         assert_eq!(task.take(91, 5), task);
+        let two = task.take_of(Split::Test, 2, 5);
+        assert_eq!((two.rows.test.len(), &two.rows.train), (2, &task.rows.train));
         assert_ne!(thin.digest(), task.digest());
     }
 

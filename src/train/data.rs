@@ -1,7 +1,7 @@
 //! A task's rows as token ids, and the batches that a step takes.
 
 use super::{Error, Result, generator};
-use crate::t5::{Backbone, TokenBatch};
+use crate::t5::{Backbone, Config, TokenBatch};
 use crate::task::{Split, Task};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::seq::SliceRandom;
@@ -128,13 +128,16 @@ const PIECE_ROWS: usize = 8;
 
 impl Batch {
     /// Pads sources and targets given as ids.
-    pub fn new(backbone: &Backbone, sources: &[&[u32]], targets: &[&[u32]]) -> Result<Self> {
-        let start = backbone.config.start;
+    pub fn new(config: &Config, sources: &[&[u32]], targets: &[&[u32]]) -> Result<Self> {
+        let start = config.start;
         let inputs: Vec<Vec<u32>> = targets
             .iter()
             .map(|target| std::iter::once(start).chain(target[..target.len() - 1].iter().copied()).collect())
             .collect();
-        let (source, inputs) = (backbone.model.batch(sources)?, backbone.model.batch(&inputs)?);
+        let (source, inputs) = (
+            TokenBatch::new(sources, config.pad, config.vocab_size)?,
+            TokenBatch::new(&inputs, config.pad, config.vocab_size)?,
+        );
         let width = inputs.width();
         let mut ids = vec![0; targets.len() * width];
         let mut weights = vec![0.0; ids.len()];
@@ -156,7 +159,7 @@ impl Batch {
         let piece = |examples: &[&Example]| {
             let sources: Vec<_> = examples.iter().map(|example| example.source.as_slice()).collect();
             let targets: Vec<_> = examples.iter().map(|example| candidates[example.answer].as_slice()).collect();
-            Self::new(backbone, &sources, &targets)
+            Self::new(&backbone.config, &sources, &targets)
         };
         examples.chunks(rows).map(piece).collect()
     }
@@ -167,7 +170,7 @@ impl Batch {
     }
 
     /// Target tokens in the batch.
-    pub(super) fn tokens(&self) -> f32 {
+    pub fn tokens(&self) -> f32 {
         self.weights.iter().sum()
     }
 }

@@ -15,7 +15,8 @@ pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate, label_scores};
 pub use fit::{Settings, Trained, retrain};
 pub use optimiser::{AdamW, clip_global_norm, linear_decay};
-pub use pass::{Pass, pass};
+pub(crate) use pass::sum_of_pieces;
+pub use pass::{Pass, pass, target_loss};
 pub(crate) use side_by_side::side_by_side;
 
 use rand::SeedableRng;

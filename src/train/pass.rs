@@ -2,7 +2,8 @@
 
 use super::{Batch, Error, Result, side_by_side};
 use crate::delta::{Layout, Single};
-use crate::t5::{Backbone, target_log_probabilities};
+use crate::t5::{Backbone, Deltas, T5, target_log_probabilities};
+use burn::tensor::{Device, Tensor};
 
 /// What a pass gives.
 #[derive(Debug, Clone)]
@@ -13,26 +14,47 @@ pub struct Pass {
     pub gradient: Vec<f32>,
 }
 
+/// Sum of the cross-entropy over the batch's target tokens under teacher forcing, in nats; padding counts nothing. `[1]`
+pub fn target_loss(model: &T5, deltas: &dyn Deltas, batch: &Batch) -> Tensor<1> {
+    let encoded = model.encode(&batch.source, deltas);
+    let logits = model.decode(&encoded, &batch.inputs, deltas);
+    let [rows, width, vocab] = logits.dims();
+    let found = target_log_probabilities(logits.reshape([rows * width, vocab]), batch.targets.clone());
+    (found * batch.weights(model.device())).sum().neg()
+}
+
 /// Loss and gradient of these values on a batch, given in pieces; the backbone stays outside autodiff.
 pub fn pass(backbone: &Backbone, layout: &Layout, values: &[f32], batch: &[Batch]) -> Result<Pass> {
     let device = backbone.model.device();
-    let tokens: f32 = batch.iter().map(Batch::tokens).sum();
-    let one = |piece: &Batch| {
+    sum_of_pieces(device, batch, |piece, tokens| {
         let (single, leaves) = Single::tracked(layout, values, backbone.positions.len(), device);
-        let encoded = backbone.model.encode(&piece.source, &single);
-        let logits = backbone.model.decode(&encoded, &piece.inputs, &single);
-        let [rows, width, vocab] = logits.dims();
-        let found = target_log_probabilities(logits.reshape([rows * width, vocab]), piece.targets.clone());
-        let loss = (found * piece.weights(device)).sum().div_scalar(-tokens);
-        let mut gradients = loss.backward();
-        let gradient = leaves.gradient(&mut gradients);
-        Pass { loss: loss.into_scalar::<f32>().into(), gradient }
-    };
-    let mut pieces = side_by_side(device, batch, one).into_iter();
-    let mut whole = pieces.next().ok_or_else(|| Error::Setting("a batch must have rows".into()))?;
-    for piece in pieces {
-        whole.loss += piece.loss;
-        whole.gradient.iter_mut().zip(&piece.gradient).for_each(|(sum, g)| *sum += g);
+        let loss = target_loss(&backbone.model, &single, piece).div_scalar(tokens);
+        let gradient = leaves.gradient(&mut loss.backward());
+        Ok(Pass { loss: loss.into_scalar::<f32>().into(), gradient })
+    })
+}
+
+/// Adds up the losses and gradients of a batch's pieces, in their order; `one` takes a piece and the tokens of all, by which it
+/// divides its sum.
+pub(crate) fn sum_of_pieces(
+    device: &Device,
+    batch: &[Batch],
+    one: impl Fn(&Batch, f32) -> Result<Pass> + Sync,
+) -> Result<Pass> {
+    let tokens: f32 = batch.iter().map(Batch::tokens).sum();
+    let mut whole: Option<Pass> = None;
+    // no more gradients at a time than there are threads
+    for together in batch.chunks(rayon::current_num_threads()) {
+        for piece in side_by_side(device, together, |piece| one(piece, tokens)) {
+            let piece = piece?;
+            match &mut whole {
+                None => whole = Some(piece),
+                Some(whole) => {
+                    whole.loss += piece.loss;
+                    whole.gradient.iter_mut().zip(&piece.gradient).for_each(|(sum, g)| *sum += g);
+                }
+            }
+        }
     }
-    Ok(whole)
+    whole.ok_or_else(|| Error::Setting("a batch must have rows".into()))
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-fn command(home: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn command(home: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_s3delta"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("S3DELTA_")) {
         command.env_remove(name);
@@ -14,13 +14,13 @@ fn command(home: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn run(home: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn run(home: &Path, arguments: &[&str]) -> Output {
     command(home, arguments).output().unwrap()
 }
 
 /// The one JSON document that a command prints.
 #[track_caller]
-fn json_of(home: &Path, arguments: &[&str]) -> Value {
+pub(crate) fn json_of(home: &Path, arguments: &[&str]) -> Value {
     let output = run(home, arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
@@ -28,7 +28,7 @@ fn json_of(home: &Path, arguments: &[&str]) -> Value {
 
 /// A command that fails with this exit code and these words on standard error.
 #[track_caller]
-fn fails(home: &Path, arguments: &[&str], code: i32, words: &str) {
+pub(crate) fn fails(home: &Path, arguments: &[&str], code: i32, words: &str) {
     let output = run(home, arguments);
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
@@ -36,7 +36,7 @@ fn fails(home: &Path, arguments: &[&str], code: i32, words: &str) {
     assert!(output.stdout.is_empty(), "a failure prints nothing on standard output");
 }
 
-fn fixture(name: &str) -> String {
+pub(crate) fn fixture(name: &str) -> String {
     format!("{}/tests/reference/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 

@@ -121,7 +121,7 @@ fn loss_and_gradient_are_torchs() {
         let (sources, targets) = (cases.reference.sources(), cases.reference.targets());
         let sources: Vec<_> = sources.iter().map(Vec::as_slice).collect();
         let targets: Vec<_> = targets.iter().map(Vec::as_slice).collect();
-        let batch = Batch::new(&cases.backbone, &sources, &targets).unwrap();
+        let batch = Batch::new(&cases.backbone.config, &sources, &targets).unwrap();
         let (layout, values) = cases.layout("mixed");
         let found = pass(&cases.backbone, &layout, &values, std::slice::from_ref(&batch)).unwrap();
         assert_close("loss", &[found.loss as f32], &cases.reference.floats("mixed/loss"), 1e-5);

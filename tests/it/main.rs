@@ -2,6 +2,7 @@
 
 mod api;
 mod backbone;
+mod bench;
 mod cli;
 mod delta_parity;
 mod dependencies;

@@ -108,7 +108,7 @@ fn a_batch_in_pieces_gives_the_same_gradient() {
     assert!(pieces.len() > 1);
     let sources: Vec<_> = rows.iter().map(|row| row.source.as_slice()).collect();
     let targets: Vec<_> = rows.iter().map(|row| data.candidates[row.answer].as_slice()).collect();
-    let whole = Batch::new(&backbone, &sources, &targets).unwrap();
+    let whole = Batch::new(&backbone.config, &sources, &targets).unwrap();
     let found = pass(&backbone, &layout, &values(&layout), &pieces).unwrap();
     let wanted = pass(&backbone, &layout, &values(&layout), &[whole]).unwrap();
     assert!((found.loss - wanted.loss).abs() < 1e-5, "{} {}", found.loss, wanted.loss);
