@@ -38,8 +38,11 @@ fn a_bench_goes_on_from_its_results() {
         assert!(line["score"].is_number() && line["first_loss"].as_f64() > Some(0.0), "{line}");
         assert_eq!(line["structure"].is_null(), line["method"] == "full");
     }
-    let started = |start: &str| all.iter().filter(|line| line["start"] == start).map(|line| &line["test_loss"]);
-    assert!(started("pretrained").zip(started("random")).all(|(a, b)| a != b));
+    let losses = |start: &str| -> Vec<_> {
+        all.iter().filter(|line| line["start"] == start).map(|line| line["test_loss"].as_f64().unwrap()).collect()
+    };
+    let (pretrained, random) = (losses("pretrained"), losses("random"));
+    assert!(pretrained.len() == 4 && pretrained.iter().zip(&random).all(|(a, b)| a != b), "{pretrained:?} {random:?}");
 
     assert_eq!(json_of(home.path(), &arguments), first, "nothing is made again");
     assert_eq!(lines(&path), all);

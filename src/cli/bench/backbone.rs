@@ -70,7 +70,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 128)]
     max_source_tokens: usize,
     /// Learning rates by method, a file's by its name without .json; full's is times each parameter's initial scale
-    /// [default: 1e-3 for full, 5e-3 for all others].
+    /// [default: 5e-3].
     #[arg(long, value_name = "METHOD=RATE", value_delimiter = ',')]
     rates: Vec<Rate>,
     /// File that keeps the runs, one JSON document a line.
@@ -224,7 +224,7 @@ mod tests {
         assert!(plan.iter().enumerate().all(|(at, run)| plan[..at].iter().all(|other| other.setup != run.setup)));
         assert_eq!((plan[11].setup.seed, plan[12].setup.seed), (0, 1), "seed after seed");
         let Setup { start, train_rows, dev_rows, test_rows, rate, .. } = plan[1].setup;
-        assert_eq!((start, train_rows, dev_rows, test_rows, rate), (Start::Random, 2000, 400, 800, 1e-3));
+        assert_eq!((start, train_rows, dev_rows, test_rows, rate), (Start::Random, 2000, 400, 800, 5e-3));
     }
 
     #[test]
