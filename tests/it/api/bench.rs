@@ -215,10 +215,11 @@ impl Bench {
         let registry = Registry::open(home.path()).unwrap();
         let (name, digest, device) = ("tiny".into(), BACKBONE.into(), "cpu".into());
         let backbone = BackboneInfo { name, shape: shape(), parameters: 1_000_000, digest, device };
-        let (engine, mut commands) = Engine::new(backbone.clone(), Arc::new(Bytes), config.queue);
+        let (engine, commands) = Engine::new(backbone.clone(), Arc::new(Bytes), config.queue);
         let ((tell, reached), (open, opened)) = (mpsc::channel(), mpsc::channel());
         let gate = Gate { reached: tell, open: opened };
         std::thread::spawn(move || {
+            let (gate, mut commands) = (gate, commands); // dropped in reverse: a gate that is gone tells of a dead engine
             while let Some(command) = commands.blocking_recv() {
                 answer(command, &gate);
             }

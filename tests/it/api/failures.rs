@@ -48,6 +48,7 @@ async fn an_engine_that_dies_makes_the_server_unready() {
     let bench = Bench::new();
     bench.get("/readyz").await.expect(200);
     assert_eq!(bench.call(ask("die", false)).await.expect(503)["error"]["code"], "engine_stopped");
+    assert!(bench.reached.recv().is_err(), "the answer comes while the thread still unwinds");
     assert_eq!(bench.get("/readyz").await.expect(503)["error"]["code"], "engine_stopped");
     bench.get("/healthz").await.expect(200);
 }
