@@ -55,6 +55,7 @@ def main():
             feed_forward_proj="gated-gelu",
             tie_word_embeddings=False,
             dropout_rate=0.0,
+            decoder_start_token_id=0,
         )
     ).train()
     rows, source = training["batch_size"], corruption["source_tokens"]
