@@ -110,8 +110,14 @@ pub(crate) struct Compute {
     #[arg(long)]
     device: Option<DeviceChoice>,
     /// Threads to compute with [default: all cores].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
+}
+
+/// The value of `--threads`.
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().and_then(NonZeroUsize::new).filter(|number| number.get() <= 1024);
+    number.ok_or_else(|| "give a number from 1 to 1024".into())
 }
 
 /// Which backbone, and where it computes.

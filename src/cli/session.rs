@@ -3,6 +3,7 @@
 
 use super::On;
 use super::app::{App, Mode};
+use crate::t5::DeviceChoice;
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use axum::body::Body;
@@ -51,14 +52,28 @@ impl Session {
         };
         let session = Self { runtime, way };
         if let Way::Server { base, .. } = &session.way {
-            session.check_backbone(base, on)?;
+            session.check_server(base, on)?;
         }
         Ok(session)
     }
 
-    /// Refuses to ask a server for another backbone than it serves.
-    fn check_backbone(&self, base: &str, on: &On) -> Result<()> {
+    /// Refuses to ask a server for another backbone than it serves, another device, or other threads.
+    fn check_server(&self, base: &str, on: &On) -> Result<()> {
         let served = self.get("/v1/backbone")?;
+        if let Some(device) = on.compute.device.filter(|device| *device != DeviceChoice::Auto)
+            && served["device"] != device.to_string()
+        {
+            bail!(
+                "the server at {base} holds this registry and computes on {}, not {device}: leave --device out, stop the \
+                 server, or give another --home",
+                served["device"].as_str().unwrap_or("another device")
+            );
+        }
+        if on.compute.threads.is_some() {
+            bail!(
+                "the server at {base} holds this registry and has threads of its own: leave --threads out, or stop it"
+            );
+        }
         let name = served["name"].as_str().unwrap_or_default();
         match &on.backbone {
             Some(wanted) if wanted != name => bail!(

@@ -287,10 +287,14 @@ macro_rules! training {
                     return Err(Error::invalid("steps", "`steps` and `epochs` exclude each other: give one"));
                 }
                 at_least_one("steps", self.steps)?;
+                at_most("steps", self.steps, MOST_STEPS)?;
                 at_least_one("epochs", self.epochs)?;
+                at_most("epochs", self.epochs, MOST_STEPS)?;
                 at_least_one("batch_size", Some(self.batch_size))?;
+                at_most("batch_size", Some(self.batch_size), MOST_ROWS)?;
                 at_least_one("train_rows", self.train_rows)?;
                 at_least_one("max_source_tokens", Some(self.max_source_tokens))?;
+                at_least_one("evaluations", Some(self.evaluations))?;
                 rate("learning_rate", self.learning_rate)
             }
         }
@@ -397,6 +401,9 @@ impl JobRequest {
             JobRequest::Search(request) => {
                 request.check_training()?;
                 check_seeds(&request.seeds)?;
+                if request.train_rows == Some(1) {
+                    return Err(Error::invalid("train_rows", "a search needs at least 2 rows: one for each half"));
+                }
                 rate("structural_learning_rate", request.structural_learning_rate)
             }
             JobRequest::Retrain(request) => {
@@ -421,6 +428,19 @@ impl JobRequest {
                 at_least_one("max_source_tokens", Some(request.max_source_tokens))
             }
         }
+    }
+}
+
+/// Steps of a run: more is a slip of the keyboard, and would keep the queue for years.
+const MOST_STEPS: usize = 100_000_000;
+
+/// Rows of a step: a job hears a cancel or a stop only between steps.
+const MOST_ROWS: usize = 4096;
+
+fn at_most(param: &'static str, value: Option<usize>, most: usize) -> Result<()> {
+    match value {
+        Some(value) if value > most => Err(Error::invalid(param, format!("`{param}` {value} is more than {most}"))),
+        _ => Ok(()),
     }
 }
 
@@ -478,6 +498,10 @@ mod tests {
         check(search(json!({"task": "a", "budget": "5%", "seeds": [1, 1]})), "each once");
         check(search(json!({"task": "a", "budget": "5%", "steps": 1, "epochs": 1})), "exclude each other");
         check(search(json!({"task": "a", "budget": "5%", "steps": 0})), "`steps` is 0");
+        check(search(json!({"task": "a", "budget": "5%", "steps": 999_999_999})), "`steps` 999999999 is more than");
+        check(search(json!({"task": "a", "budget": "5%", "batch_size": 9999})), "`batch_size` 9999 is more than 4096");
+        check(search(json!({"task": "a", "budget": "5%", "evaluations": 0})), "`evaluations` is 0");
+        check(search(json!({"task": "a", "budget": "5%", "train_rows": 1})), "at least 2 rows");
         check(search(json!({"task": "a", "budget": "5%", "learning_rate": 0})), "`learning_rate` is 0");
         check(search(json!({"task": "a", "budget": "5%", "order": "third"})), "unknown variant `third`");
     }

@@ -193,6 +193,11 @@ fn a_killed_search_goes_on_and_ends_as_if_nothing_had_happened() {
         &json!({"adapter": "topic", "inputs": [{"sentence": "the doctor treated the patient"}]}),
     );
     assert_eq!(prediction["data"][0]["adapter_generation"], job["result"]["generation"]);
+    // where the server computes is the server's to say
+    let evaluate = ["evaluate", "--adapter", "topic", "--task", "builtin-topic"];
+    fails(home.path(), &[&evaluate[..], &["--device", "cuda:0"]].concat(), 1, "computes on cpu, not cuda:0");
+    fails(home.path(), &[&evaluate[..], &["--threads", "1"]].concat(), 1, "leave --threads out");
+    fails(home.path(), &["evaluate", "--task", "sst2", "--threads", "100000"], 2, "from 1 to 1024");
     // an adapter leaves and comes back as the same generation
     let folder = home.path().join("exported");
     let folder = folder.to_str().unwrap();
