@@ -1,6 +1,6 @@
 //! `s3delta pretrain`: trains a small backbone from plain text, and supervised rows beside it.
 
-use crate::pretrain::{Corpus, Event, PretrainConfig, Progress, Reading, Run, run};
+use crate::pretrain::{Corpus, Event, PretrainConfig, Progress, Reading, Run, run as pretrain};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use std::path::PathBuf;
@@ -23,6 +23,7 @@ All settings stand in one TOML, whose paths are relative to its folder:
   tokenizer = \"tokenizer.json\"      # as --tokenizer; without it a vocabulary is trained
   [supervised]                      # without it there is text alone
   share = 0.3                       # of the rows of a step
+  from_step = 20000                 # text alone before it; 0 without it
   paths = [\"mixture.jsonl.xz\"]      # lines {\"source\": \"…\", \"target\": \"…\", \"texts\": [\"…\"]}
   exclude = [\"sst2\", \"cola\"]        # no row that shares a text with these tasks is taken
   exclude_data = \"data\"             # the folder of their rows, as --data of s3delta search
@@ -49,7 +50,7 @@ pub struct PretrainArgs {
     /// The directory that gets the model, its checkpoint, the tokens and the log.
     #[arg(long, value_name = "DIR", default_value = "pretrained")]
     pub out: PathBuf,
-    /// Steps in all, instead of training.steps.
+    /// Stop after so many steps; the schedule stays that of training.steps, so that they are its first.
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
     /// Seed, instead of training.seed.
@@ -67,7 +68,6 @@ impl PretrainArgs {
     /// Runs the command; `stop` is asked at each report whether to leave a checkpoint and end.
     pub fn run(&self, device: &Device, stop: &dyn Fn() -> bool) -> Result<()> {
         let mut config = PretrainConfig::read(&self.config)?;
-        config.training.steps = self.steps.unwrap_or(config.training.steps);
         config.training.seed = self.seed.unwrap_or(config.training.seed);
         let text = Corpus::choose(&self.text, &config.text)?;
         let sentences = if config.text.builtin_share > 0.0 {
@@ -78,7 +78,9 @@ impl PretrainArgs {
         let tokenizer = self.tokenizer.clone().or_else(|| config.vocabulary.tokenizer.clone());
         let (tokenizer, out, resume) = (tokenizer.as_deref(), self.out.as_path(), self.resume);
         let mut shown = Instant::now();
-        let report = run(Run { config, text, sentences, tokenizer, out, resume, device }, &mut |event| {
+        let stop_after = self.steps;
+        let run = Run { config, text, sentences, tokenizer, out, resume, stop_after, device };
+        let report = pretrain(run, &mut |event| {
             show(event, &mut shown);
             !stop()
         })

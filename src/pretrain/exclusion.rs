@@ -119,6 +119,7 @@ mod tests {
     #[test]
     fn an_absent_task_is_named() {
         let config = |exclude: &str, data: &str| SupervisedConfig {
+            from_step: 0,
             share: 0.5,
             paths: Vec::new(),
             source_tokens: None,

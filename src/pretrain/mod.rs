@@ -8,6 +8,7 @@
 
 mod adafactor;
 mod archive;
+mod check;
 mod checkpoint;
 mod config;
 mod corpus;

@@ -6,7 +6,7 @@ use super::supervised::read_supervised;
 use super::tokens::{read_tokens, write_tokens};
 use super::{
     Checkpoint, Content, Corpus, Encoder, Error, Event, Losses, Mixture, Observer, PretrainConfig, Result, Sample,
-    Stream, Tokens, Trainer, curve, export, read_vocabulary, train_vocabulary,
+    Stream, SupervisedConfig, Tokens, Trainer, curve, export, read_vocabulary, train_vocabulary,
 };
 use burn::tensor::Device;
 use std::path::Path;
@@ -30,6 +30,8 @@ pub struct Run<'a> {
     pub out: &'a Path,
     /// Whether to go on from the checkpoint in `out`, if there is one.
     pub resume: bool,
+    /// Steps after which to stop, all of `config.training.steps` without it; the schedule is that of all of them.
+    pub stop_after: Option<usize>,
     /// Where to compute.
     pub device: &'a Device,
 }
@@ -63,7 +65,8 @@ pub fn run(run: Run<'_>, observe: &mut Observer<'_>) -> Result<Report> {
     let path = run.out.join("checkpoint.safetensors");
     let resume = run.resume && path.exists();
     let tokenizer = run.vocabulary(resume, observe)?;
-    let (supervised, mixture) = run.supervised(&tokenizer, observe)?.unzip();
+    let steps = run.steps()?;
+    let (supervised, mixture) = run.supervised(steps, &tokenizer, observe)?.unzip();
     let mut streams = run.streams(&tokenizer, observe)?;
     let tokens = |stream: &Stream| if let Content::Text(tokens) = &stream.content { tokens.train.len() } else { 0 };
     let text_tokens = streams.iter().map(tokens).sum();
@@ -76,12 +79,12 @@ pub fn run(run: Run<'_>, observe: &mut Observer<'_>) -> Result<Report> {
         trainer.restore(Checkpoint::read(&path)?).map_err(wrong)?;
     }
     let mut log = Log::open(&out.join("log.jsonl"), trainer.step())?;
-    trainer.run(&mut |trainer, progress| {
+    trainer.run(steps, &mut |trainer, progress| {
         if let Some(progress) = progress {
             log.push(progress)?;
         }
         let go_on = progress.is_none_or(|progress| observe(Event::Step(progress)));
-        if trainer.checkpoint_due() || !go_on {
+        if trainer.checkpoint_due() || trainer.step() == steps || !go_on {
             trainer.checkpoint().write(&path)?;
         }
         Ok(go_on)
@@ -99,6 +102,17 @@ pub fn run(run: Run<'_>, observe: &mut Observer<'_>) -> Result<Report> {
 }
 
 impl Run<'_> {
+    /// Steps to take in all.
+    fn steps(&self) -> Result<usize> {
+        let all = self.config.training.steps;
+        match self.stop_after {
+            Some(steps) if steps > all => Err(Error::Config(format!(
+                "--steps {steps} is more than the {all} of the schedule: raise training.steps, or leave --steps out"
+            ))),
+            steps => Ok(steps.unwrap_or(all)),
+        }
+    }
+
     /// The vocabulary of the run that is resumed, the one that was given, or a new one; `out` holds it afterwards.
     fn vocabulary(&self, resume: bool, observe: &mut Observer<'_>) -> Result<Tokenizer> {
         let path = self.out.join("tokenizer.json");
@@ -184,18 +198,26 @@ impl Run<'_> {
         let stream = |((name, share), tokens): ((&str, f64), Tokens)| Stream {
             name: name.into(),
             share,
+            from_step: 0,
             content: Content::Text(tokens),
         };
         Ok(sources.into_iter().zip(tokens).map(stream).collect())
     }
 
-    /// The stream of the mixture, if there is one, and what it consists of.
-    fn supervised(&self, tokenizer: &Tokenizer, observe: &mut Observer<'_>) -> Result<Option<(Stream, Mixture)>> {
-        let Some(settings) = self.config.supervised.as_ref().filter(|settings| settings.share > 0.0) else {
+    /// The stream of the mixture, if these steps come to one, and what it consists of.
+    fn supervised(
+        &self,
+        steps: usize,
+        tokenizer: &Tokenizer,
+        observe: &mut Observer<'_>,
+    ) -> Result<Option<(Stream, Mixture)>> {
+        let wanted = |settings: &&SupervisedConfig| settings.share > 0.0 && settings.from_step < steps;
+        let Some(settings) = self.config.supervised.as_ref().filter(wanted) else {
             return Ok(None);
         };
         let (rows, mixture) = read_supervised(&self.config, settings, tokenizer, observe)?;
-        let stream = Stream { name: "supervised".into(), share: settings.share, content: Content::Examples(rows) };
+        let SupervisedConfig { share, from_step, .. } = *settings;
+        let stream = Stream { name: "supervised".into(), share, from_step, content: Content::Examples(rows) };
         let dropped = mixture.dropped.iter().map(|(task, count)| format!("; {count} left out for {task}"));
         let note = format!(
             "the supervised mixture: {} rows and {} held out; {} sources cut{}",

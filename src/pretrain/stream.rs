@@ -10,8 +10,10 @@ use rand_chacha::ChaCha8Rng;
 pub struct Stream {
     /// For reports.
     pub name: String,
-    /// Share of the rows; the shares of all streams sum to 1.
+    /// Share of the rows, relative to the other streams'.
     pub share: f64,
+    /// Steps before its first row; until then the others fill its place.
+    pub from_step: usize,
     /// What it holds.
     pub content: Content,
 }
@@ -34,7 +36,7 @@ pub(super) struct Streams {
 
 impl Streams {
     /// # Errors
-    /// If a text is too short for one example, or a mixture has no row.
+    /// If a text is too short for one example, a mixture has no row, or no stream is there from the start.
     pub(super) fn new(corruption: Corruption, all: Vec<Stream>) -> Result<Self> {
         for stream in &all {
             let (train, held_out, least) = match &stream.content {
@@ -49,6 +51,11 @@ impl Streams {
                 )));
             }
         }
+        if all.iter().all(|stream| stream.from_step > 0) {
+            return Err(Error::Text(
+                "nothing is there for the first steps: give text, or set supervised.from_step to 0".into(),
+            ));
+        }
         Ok(Self { corruption, all })
     }
 
@@ -57,19 +64,21 @@ impl Streams {
         self.all.iter()
     }
 
-    /// The rows of a step, from the streams by their shares: a function of seed and step.
+    /// The rows of a step, from the streams that have begun, by their shares: a function of seed and step.
     ///
     /// They are sorted by length, so that a pass pads little. (Rows of text are equally long, and the sort keeps their order.)
     pub(super) fn batch(&self, rows: usize, seed: u64, step: usize) -> Vec<Example> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(step as u64 + 1); // stream 0 drew the parameters
+        let begun: Vec<&Stream> = self.all.iter().filter(|stream| stream.from_step <= step).collect();
+        let shares: f64 = begun.iter().map(|stream| stream.share).sum();
         let row = |_| {
-            let mut left: f64 = rng.random();
-            let pick = self.all.iter().find(|stream| {
+            let mut left = rng.random::<f64>() * shares;
+            let pick = begun.iter().find(|stream| {
                 left -= stream.share;
                 left < 0.0
             });
-            match &pick.unwrap_or(&self.all[self.all.len() - 1]).content {
+            match &pick.unwrap_or(&begun[begun.len() - 1]).content {
                 Content::Text(tokens) => self.example(&tokens.train, &mut rng),
                 Content::Examples(rows) => rows.train[rng.random_range(0..rows.train.len())].clone(),
             }
@@ -129,8 +138,8 @@ pub(super) mod tests {
         };
         let corruption = CorruptionConfig { source_tokens: 24, ..CorruptionConfig::default() };
         let tokens = Tokens { train: (0..400).map(|i| 3 + i % 20).collect(), held_out: vec![3; held_out] };
-        let one = |name: &str, content| Stream { name: name.into(), share: 0.5, content };
-        let all = vec![one("text", Content::Text(tokens)), one("supervised", Content::Examples(examples))];
+        let one = |name: &str, from_step, content| Stream { name: name.into(), share: 0.5, from_step, content };
+        let all = vec![one("text", 0, Content::Text(tokens)), one("supervised", 3, Content::Examples(examples))];
         Streams::new(Corruption::new(&corruption, &vocabulary), all)
     }
 
@@ -143,6 +152,7 @@ pub(super) mod tests {
         let of_mixture = rows.iter().filter(|row| all.contains(row)).count();
         assert!((160..240).contains(&of_mixture), "{of_mixture} of 400");
         assert!(rows.is_sorted_by_key(|row| row.source.len()));
+        assert!(streams.batch(400, 7, 2).iter().all(|row| !all.contains(row)), "the mixture begins at step 3");
     }
 
     #[test]

@@ -216,6 +216,7 @@ mod tests {
     fn read(paths: Vec<PathBuf>, exclude: &[&str]) -> Result<(Examples, Mixture)> {
         let mut config: PretrainConfig = toml::from_str(include_str!("../../models/pocket-t5/pretrain.toml")).unwrap();
         let settings = SupervisedConfig {
+            from_step: 0,
             share: 0.5,
             paths,
             source_tokens: Some(12),

@@ -133,20 +133,25 @@ impl Trainer {
         Ok(())
     }
 
-    /// Runs until `config.training.steps`, or until `observe` answers false. `observe` gets every report and, at each
-    /// `checkpoint_every` and at the end, the state to keep.
+    /// Runs until so many steps are taken, those of the schedule at most, or until `observe` answers false; it is called after
+    /// each step, and gets a report where one is due.
     ///
     /// # Errors
     /// If the loss is no longer a number, or what `observe` returns.
-    pub fn run(&mut self, observe: &mut dyn FnMut(&Self, Option<&Progress>) -> Result<bool>) -> Result<()> {
+    pub fn run(
+        &mut self,
+        steps: usize,
+        observe: &mut dyn FnMut(&Self, Option<&Progress>) -> Result<bool>,
+    ) -> Result<()> {
         let training = self.config.training.clone();
+        let steps = steps.min(training.steps);
         let (begin, first, tokens) = (Instant::now(), self.step, self.tokens);
         let (mut sum, mut count) = (0.0, 0);
-        while self.step < training.steps {
+        while self.step < steps {
             let rate = rate_at(&training, self.step);
             let (loss, gradient_norm) = self.advance(rate)?;
             (sum, count) = (sum + loss, count + 1);
-            let due = |every: usize| self.step.is_multiple_of(every) || self.step == training.steps;
+            let due = |every: usize| self.step.is_multiple_of(every) || self.step == steps;
             let progress = if due(training.report_every) || due(training.evaluate_every) {
                 let held_out = if due(training.evaluate_every) { Some(self.evaluate()?) } else { None };
                 let seconds = begin.elapsed().as_secs_f64();
@@ -155,7 +160,7 @@ impl Trainer {
                 (sum, count) = (0.0, 0);
                 Some(Progress {
                     step: self.step,
-                    steps: training.steps,
+                    steps,
                     loss,
                     held_out,
                     rate,
@@ -163,7 +168,7 @@ impl Trainer {
                     tokens: self.tokens,
                     tokens_per_second: (self.tokens - tokens) as f64 / seconds,
                     seconds,
-                    seconds_left: (training.steps - self.step) as f64 * seconds / done,
+                    seconds_left: (steps - self.step) as f64 * seconds / done,
                 })
             } else {
                 None
@@ -175,10 +180,9 @@ impl Trainer {
         Ok(())
     }
 
-    /// Whether a checkpoint is due after this step.
+    /// Whether `checkpoint_every` wants a checkpoint after this step.
     pub fn checkpoint_due(&self) -> bool {
-        let training = &self.config.training;
-        self.step.is_multiple_of(training.checkpoint_every) || self.step == training.steps
+        self.step.is_multiple_of(self.config.training.checkpoint_every)
     }
 
     /// One step; gives loss and gradient norm.
@@ -261,6 +265,7 @@ mod tests {
         let one = |name: &str, share, add| Stream {
             name: name.into(),
             share,
+            from_step: 0,
             content: Content::Text(Tokens { train: tokens(add), held_out: tokens(add) }),
         };
         vec![one("first", 0.75, 0), one("second", 0.25, 40)]
@@ -280,7 +285,7 @@ mod tests {
             losses.extend(progress.map(|progress| progress.loss));
             Ok(trainer.step() < stop_at)
         };
-        trainer.run(&mut observe).unwrap();
+        trainer.run(usize::MAX, &mut observe).unwrap();
         losses
     }
 

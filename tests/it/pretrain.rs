@@ -71,7 +71,8 @@ fn pretrain(
     config.text.min_characters = 10;
     let text = Corpus::open(&[text.to_path_buf()], &config.text)?;
     let device = Device::flex();
-    run(Run { config, text, sentences: Vec::new(), tokenizer, out, resume, device: &device }, observe)
+    let (sentences, stop_after) = (Vec::new(), None);
+    run(Run { config, text, sentences, tokenizer, out, resume, stop_after, device: &device }, observe)
 }
 
 /// Runs until `stop_at` steps; gives the losses.
@@ -180,15 +181,12 @@ fn write_settings(dir: &Path, more: &str) -> PathBuf {
     path
 }
 
-/// A run by a settings file, text and vocabulary being given or as the file says; gives its report, steps and other events.
-fn pretrain_by(
-    settings: &Path,
-    text: &[PathBuf],
-    out: &Path,
-    steps: usize,
-) -> Result<(Report, Vec<usize>, Vec<String>)> {
-    let mut config = PretrainConfig::read(settings)?;
-    config.training.steps = steps;
+/// What a run gave: its report, its losses by step, and the other events.
+type Ran = (Report, Vec<(usize, f64)>, Vec<String>);
+
+/// So many steps of a run by a settings file, text and vocabulary being given or as the file says.
+fn pretrain_by(settings: &Path, text: &[PathBuf], out: &Path, steps: usize) -> Result<Ran> {
+    let config = PretrainConfig::read(settings)?;
     let text = Corpus::choose(text, &config.text)?;
     let (tokenizer, device) = (config.vocabulary.tokenizer.clone(), Device::flex());
     let run_of = Run {
@@ -198,19 +196,20 @@ fn pretrain_by(
         tokenizer: tokenizer.as_deref(),
         out,
         resume: true,
+        stop_after: Some(steps),
         device: &device,
     };
-    let (mut steps, mut events) = (Vec::new(), Vec::new());
+    let (mut losses, mut events) = (Vec::new(), Vec::new());
     let report = run(run_of, &mut |event| {
         match event {
             Event::Reading(reading) if reading.done => events.push(reading.purpose.to_string()),
             Event::Note(text) => events.push(text.to_string()),
-            Event::Step(progress) => steps.push(progress.step),
+            Event::Step(progress) => losses.push((progress.step, progress.loss)),
             _ => {}
         }
         true
     })?;
-    Ok((report, steps, events))
+    Ok((report, losses, events))
 }
 
 #[test]
@@ -219,15 +218,16 @@ fn settings_say_everything_and_a_mixture_may_follow() {
     let out = dir.path().join("out");
     let text = write_text(dir.path());
     let settings = write_settings(dir.path(), "");
-    let (first, steps, events) = pretrain_by(&settings, &[], &out, 4).unwrap();
-    assert_eq!((steps, events), (vec![1, 2, 3, 4], vec!["the vocabulary".into(), "the tokens".to_string()]));
+    let steps = |losses: &[(usize, f64)]| losses.iter().map(|(step, _)| *step).collect::<Vec<_>>();
+    let (first, losses, events) = pretrain_by(&settings, &[], &out, 3).unwrap();
+    assert_eq!((steps(&losses), events), (vec![1, 2, 3], vec!["the vocabulary".into(), "the tokens".to_string()]));
     assert!(first.mixture.is_none());
 
     // the same text by another path
     std::fs::create_dir(dir.path().join("sub")).unwrap();
     let same = dir.path().join("sub/..").join(text.file_name().unwrap());
-    let (_, steps, events) = pretrain_by(&settings, &[same], &out, 5).unwrap();
-    assert_eq!((steps, events.len()), (vec![5], 0), "{events:?}");
+    let (_, losses, events) = pretrain_by(&settings, &[same], &out, 4).unwrap();
+    assert_eq!((steps(&losses), events.len()), (vec![4], 0), "{events:?}");
 
     let rows: String = (0..300)
         .map(|i| format!("{{\"source\": \"is {i} a number\", \"target\": \"{}\"}}\n", ["yes", "it is one"][i % 2]))
@@ -235,8 +235,8 @@ fn settings_say_everything_and_a_mixture_may_follow() {
     std::fs::write(dir.path().join("rows.jsonl"), rows).unwrap();
     let mixture = "\n[supervised]\nshare = 0.5\npaths = [\"rows.jsonl\"]\nexclude = [\"builtin-topic\"]\n";
     let settings = write_settings(dir.path(), mixture);
-    let (report, steps, events) = pretrain_by(&settings, &[], &out, 9).unwrap();
-    assert_eq!(steps, [6, 7, 8, 9]);
+    let (report, losses, events) = pretrain_by(&settings, &[], &out, 6).unwrap();
+    assert_eq!(steps(&losses), [5, 6]);
     assert_eq!(events[0], "the supervised mixture");
     assert!(events[1].contains("0 left out for builtin-topic") && events.len() == 2, "{events:?}");
     let found = report.mixture.unwrap();
@@ -248,12 +248,30 @@ fn settings_say_everything_and_a_mixture_may_follow() {
     let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(
         lines.iter().map(|line| line["step"].as_u64().unwrap()).collect::<Vec<_>>(),
-        (1..=9).collect::<Vec<_>>()
+        (1..=6).collect::<Vec<_>>()
     );
-    assert_eq!(lines[8]["tokens"], report.tokens);
-    assert!(lines[8]["held_out"]["supervised"].as_f64().unwrap() > 0.0 && lines[7].get("held_out").is_none());
+    assert_eq!(lines[5]["tokens"], report.tokens);
+    assert!(lines[5]["held_out"]["supervised"].as_f64().unwrap() > 0.0 && lines[4].get("held_out").is_none());
     let curve = std::fs::read_to_string(out.join("curve.svg")).unwrap();
     assert!(curve.contains("held out: supervised") && curve.contains("held out: text"));
+}
+
+#[test]
+fn a_run_of_fewer_steps_is_the_beginning_of_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = write_text(dir.path());
+    let all = train(&text, &dir.path().join("whole"), false, usize::MAX);
+    let later = "\n[supervised]\nshare = 0.5\nfrom_step = 4\npaths = [\"nowhere.jsonl\"]\n";
+    let (settings, out) = (write_settings(dir.path(), later), dir.path().join("part"));
+    let given = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, given.replace("coverage", "tokenizer = 'whole/tokenizer.json'\n    coverage")).unwrap();
+    // the mixture is not read before its step comes
+    let (_, losses, _) = pretrain_by(&settings, &[], &out, 4).unwrap();
+    assert_eq!(losses.iter().map(|(_, loss)| *loss).collect::<Vec<_>>(), all[..4]);
+    for (steps, wanted) in [(5, "nowhere.jsonl"), (7, "--steps 7 is more than the 6 of the schedule")] {
+        let error = pretrain_by(&settings, &[], &out, steps).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
 }
 
 #[test]
