@@ -11,6 +11,8 @@
 | SNLI, QNLI (subsets of nli-qqp-9k) | train | CC BY-SA 4.0 |
 | SMS Spam Collection | all, it has no split | CC BY 4.0 |
 | E2E NLG | train | CC BY-SA 4.0 |
+| Wikipedia: what kind of thing an article is about, told by a later passage | all | CC BY-SA 3.0 |
+| Wikipedia: whether two passages are of one article | all | CC BY-SA 3.0 |
 
 Nothing of a data set that the model is evaluated on is read; `supervised.exclude` in pretrain.toml drops what they share with
 these. Only Python's standard library is needed. The same data gives the same file, rows being shuffled by a fixed seed.
@@ -87,12 +89,61 @@ def e2e_nlg(data):
         yield {"source": f"e2e {meaning}", "target": text, "texts": [meaning, text]}
 
 
+def articles(data):
+    """The passages of each article, headings left out."""
+    for name in ("enwiki-AA.tar.xz", "enwiki-AB.tar.xz"):
+        with tarfile.open(data / "enwiki-extract" / name) as archive:
+            for file in archive:
+                text = archive.extractfile(file).read().decode("utf-8") if file.isfile() else ""
+                for article in re.findall(r"<doc [^>]*>\n(.*?)</doc>", text, re.DOTALL):
+                    passages = [line.strip() for line in article.split("\n")[1:]]
+                    yield [line for line in passages if len(line) >= 80]
+
+
+def beginning(passage):
+    """At most 300 characters, whole words."""
+    return passage if len(passage) <= 300 else passage[:300].rsplit(" ", 1)[0]
+
+
+# "Chen Zhili is a senior female politician of …" -> "politician"
+DEFINED = re.compile(
+    r"(?:is|was|are|were) (?:an?|the|one of the) ((?:[\w'-]+ ){0,5}?[a-z-]+)(?:[,.;(]| (?:of|in|on|at|by|for|from|to|with|and|or|that|which|who|whose|located|based|born|released|written|directed|published|produced|native|used|founded|formed|created|built|held|under|near|between|as)\b)"
+)
+
+
+def wiki_kind(data):
+    for passages in articles(data):
+        found = DEFINED.search(passages[0][:400]) if len(passages) > 1 else None
+        if found:
+            yield row("wiki kind", [("text", beginning(passages[1]))], found[1].split()[-1])
+
+
+def wiki_same(data):
+    rng, other = random.Random(SEED), None
+    for passages in articles(data):
+        if len(passages) < 2:
+            continue
+        first, second = beginning(passages[0]), beginning(passages[1])
+        same = other is None or rng.random() < 0.5
+        yield row("wiki same", [("first", first), ("second", second if same else other)], "yes" if same else "no")
+        other = second
+
+
 def spaced(name):
     """`eatType` -> `eat type`."""
     return re.sub(r"(?<=[a-z])([A-Z])", r" \1", name).replace("customerrating", "customer rating").lower()
 
 
-SOURCES = {"banking77": banking77, "clinc150": clinc150, "snli": snli, "qnli": qnli, "sms-spam": sms_spam, "e2e-nlg": e2e_nlg}
+SOURCES = {
+    "banking77": banking77,
+    "clinc150": clinc150,
+    "snli": snli,
+    "qnli": qnli,
+    "sms-spam": sms_spam,
+    "e2e-nlg": e2e_nlg,
+    "wiki-kind": wiki_kind,
+    "wiki-same": wiki_same,
+}
 
 
 def main():
