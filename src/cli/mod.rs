@@ -13,6 +13,7 @@ mod quickstart;
 mod serve;
 mod session;
 mod space;
+mod spread;
 mod tasks;
 mod tokens;
 mod training;

@@ -1,9 +1,11 @@
 //! `s3delta quickstart`: search, re-train, compare, transfer and serve, on the built-in backbone and tasks.
 
 use super::session::Session;
+use super::spread::Spread;
 use super::tasks::{self, Data};
 use super::{On, follow, output, serve};
 use anyhow::Result;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Instant;
@@ -13,6 +15,8 @@ const SOURCE: &str = "builtin-topic";
 const TARGET: &str = "builtin-sentiment";
 const BUDGET: &str = "11%";
 const BACKBONE: &str = "builtin:pocket-t5";
+/// Of the trainings that are compared, and of the random structures.
+const SEEDS: [u64; 3] = [0, 1, 2];
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -48,40 +52,49 @@ impl Args {
         let backbone = session.get("/v1/backbone")?["digest"].clone();
         let training = json!({"backbone_digest": backbone, "steps": 300, "batch_size": 32, "learning_rate": 5e-3, "evaluations": 6});
         let with = |fields: Value| merged(&training, fields);
-        eprintln!("1/5 searching a structure of {BUDGET} of the space on {SOURCE}, and training it");
+        eprintln!("1/5 searching a structure of {BUDGET} of the space on {SOURCE}");
         let search = steps
-            .job("/v1/searches", with(json!({"task": SOURCE, "budget": BUDGET, "seeds": [0], "adapter": "topic"})))?;
-        eprintln!("2/5 training a random structure of the same budget");
-        let random = steps.job(
-            "/v1/retrains",
-            with(json!({"structure": "random", "budget": BUDGET, "task": SOURCE, "adapter": "topic-random"})),
-        )?;
-        eprintln!("3/5 training BitFit, a hand-made structure");
+            .job("/v1/searches", with(json!({"task": SOURCE, "budget": BUDGET, "seeds": [0], "retrain": false})))?;
+        let structure = &search["structure"];
+        let train = |task: &str, seeds: &[u64], adapter: &str| {
+            let request = json!({"source": structure, "target": task, "seeds": seeds, "adapter": adapter});
+            steps.job("/v1/transfers", with(request))
+        };
+        eprintln!("2/5 training it, from {} seeds", SEEDS.len());
+        let searched = train(SOURCE, &SEEDS, "topic")?;
+        eprintln!("3/5 training {} random structures of the same budget", SEEDS.len());
+        let random = SEEDS.map(|seed| {
+            let request = json!({"structure": "random", "budget": BUDGET, "task": SOURCE, "seed": seed, "adapter": "topic-random"});
+            steps.job("/v1/retrains", with(request))
+        });
+        let random = random.into_iter().collect::<Result<Vec<Value>>>()?;
+        eprintln!("4/5 training BitFit, a hand-made structure");
         let bitfit = steps
             .job("/v1/retrains", with(json!({"structure": "bitfit", "task": SOURCE, "adapter": "topic-bitfit"})))?;
-        eprintln!("4/5 transferring the structure to {TARGET}");
-        let transfer = steps.job(
-            "/v1/transfers",
-            with(json!({"source": search["structure"], "target": TARGET, "seeds": [0], "adapter": "sentiment"})),
-        )?;
-        eprintln!("5/5 scoring the bare backbone");
+        eprintln!("5/5 transferring the structure to {TARGET}, and scoring the bare backbone");
+        let transfer = train(TARGET, &SEEDS[..1], "sentiment")?;
         let bare = |task: &str| {
             steps.job("/v1/evaluations", json!({"adapter": null, "task": task, "backbone_digest": backbone}))
         };
         let (bare_source, bare_target) = (bare(SOURCE)?, bare(TARGET)?);
-        let rows = json!([
-            {"task": SOURCE, "what": "bare backbone", "parameters": 0, "score": bare_source["score"]["value"]},
-            {"task": SOURCE, "what": "searched structure", "parameters": search["parameters"], "score": search["score"]["value"]},
-            {"task": SOURCE, "what": "random structure", "parameters": random["parameters"], "score": random["score"]["value"]},
-            {"task": SOURCE, "what": "BitFit", "parameters": bitfit["parameters"], "score": bitfit["score"]["value"]},
-            {"task": TARGET, "what": "bare backbone", "parameters": 0, "score": bare_target["score"]["value"]},
-            {"task": TARGET, "what": "transferred structure", "parameters": transfer["parameters"], "score": transfer["score_mean"]},
-        ]);
+        let rows = [
+            row(SOURCE, "bare backbone", &[&bare_source]),
+            row(SOURCE, "searched structure", &[&searched]),
+            row(SOURCE, "random structures", &random.iter().collect::<Vec<_>>()),
+            row(SOURCE, "BitFit", &[&bitfit]),
+            row(TARGET, "bare backbone", &[&bare_target]),
+            row(TARGET, "transferred structure", &[&transfer]),
+        ];
         let seconds = started.elapsed().as_secs_f64();
         if self.json {
-            output::json(&json!({"scores": rows, "seconds": seconds, "structure": search["structure"]}))?;
+            output::json(&json!({"scores": rows, "seconds": seconds, "structure": structure}))?;
         } else {
-            print(&rows, seconds);
+            let cells =
+                |row: &Row| vec![row.task.into(), row.what.into(), row.parameters.to_string(), row.score.to_string()];
+            output::table(&["task", "what", "parameters", "accuracy"], &rows.iter().map(cells).collect::<Vec<_>>());
+            output::line(format!(
+                "\n{seconds:.0} s. models/pocket-t5/README.md says what the built-in backbone can do."
+            ));
         }
         if self.exit {
             return Ok(());
@@ -98,22 +111,27 @@ impl Args {
     }
 }
 
-fn print(rows: &Value, seconds: f64) {
-    let cell = |row: &Value, name: &str| match &row[name] {
-        Value::Number(number) if number.is_f64() => format!("{:.4}", number.as_f64().unwrap_or(f64::NAN)),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let columns = ["task", "what", "parameters", "score"];
-    let lines = rows.as_array().into_iter().flatten();
-    let table: Vec<_> = lines.map(|row| columns.iter().map(|name| cell(row, name)).collect()).collect();
-    output::table(&columns, &table);
-    output::line(format!(
-        "\n{seconds:.0} s. The built-in backbone is tiny and was trained for a quarter of an hour: scores near the bare \
-         backbone's are its limit. benches/RESULTS.md tells more."
-    ));
+/// One line of the table: what the jobs that trained it gave, a score for each seed.
+#[derive(Debug, Serialize)]
+struct Row {
+    task: &'static str,
+    what: &'static str,
+    parameters: u64,
+    scores: Vec<f64>,
+    score: Spread,
 }
 
+fn row(task: &'static str, what: &'static str, results: &[&Value]) -> Row {
+    let scores: Vec<f64> = results
+        .iter()
+        .flat_map(|result| match &result["scores"] {
+            Value::Array(scores) => scores.iter().filter_map(Value::as_f64).collect(),
+            _ => result["score"]["value"].as_f64().into_iter().collect::<Vec<_>>(),
+        })
+        .collect();
+    let parameters = results[0]["parameters"].as_u64().unwrap_or(0);
+    Row { task, what, parameters, score: Spread::of(&scores), scores }
+}
 /// The jobs of the quickstart, each known by its request, so that a second run finds what the first one made.
 struct Steps<'a> {
     session: &'a Session,

@@ -27,4 +27,5 @@ pub use queue::{Jobs, Runner};
 pub use request::{
     EvaluationRequest, JobRequest, Length, RetrainRequest, SearchRequest, SpaceChoice, Training, TransferRequest,
 };
+pub(crate) use run::mean_and_deviation;
 pub use run::runner;

@@ -360,7 +360,7 @@ fn steps(training: &Training, rows: usize) -> usize {
 }
 
 /// Mean and sample standard deviation (0 for one score).
-pub(super) fn mean_and_deviation(scores: &[f64]) -> (f64, f64) {
+pub(crate) fn mean_and_deviation(scores: &[f64]) -> (f64, f64) {
     let n = scores.len() as f64;
     let mean = scores.iter().sum::<f64>() / n;
     let squares: f64 = scores.iter().map(|score| (score - mean).powi(2)).sum();

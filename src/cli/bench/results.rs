@@ -1,5 +1,6 @@
 //! What runs gave: a file with one line a run, and means over seeds.
 
+use crate::cli::spread::Spread;
 use crate::task::Metric;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -147,32 +148,6 @@ impl Results {
         }
         self.lines.push(line);
         Ok(())
-    }
-}
-
-/// Mean and sample standard deviation.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Spread {
-    pub(super) mean: f64,
-    /// `None` for one value.
-    pub(super) deviation: Option<f64>,
-}
-
-impl Spread {
-    fn of(values: &[f64]) -> Self {
-        let count = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / count;
-        let square = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
-        Self { mean, deviation: (values.len() > 1).then(|| (square / (count - 1.0)).sqrt()) }
-    }
-}
-
-impl std::fmt::Display for Spread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.deviation {
-            Some(deviation) => write!(f, "{:.4} ± {deviation:.4}", self.mean),
-            None => write!(f, "{:.4}", self.mean),
-        }
     }
 }
 
