@@ -42,6 +42,9 @@ pub struct ModelConfig {
     pub decoder_layers: usize,
     /// Inner width of the feed-forward layers.
     pub d_ff: usize,
+    /// Whether the output layer stays the embedding times d_model^-½ through training; the file holds both all the same.
+    #[serde(default)]
+    pub tied: bool,
 }
 
 /// A Unigram vocabulary.

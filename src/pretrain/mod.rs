@@ -26,6 +26,7 @@ mod pass;
 mod run;
 mod stream;
 mod supervised;
+mod tie;
 mod tokens;
 mod trainer;
 mod vocabulary;

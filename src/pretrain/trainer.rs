@@ -6,6 +6,7 @@ use super::config::{Schedule, TrainingConfig};
 use super::optimiser::Optimiser;
 use super::pass::{gradient, pieces};
 use super::stream::{Stream, Streams};
+use super::tie::Tie;
 use super::{Checkpoint, Corruption, Error, Example, Parameters, PretrainConfig, Result, VocabularyConfig};
 use crate::t5::{Config, Frozen};
 use crate::train::{Batch, Pass, clip_global_norm, side_by_side, target_loss};
@@ -54,6 +55,7 @@ pub struct Trainer {
     /// Parameters so far.
     pub parameters: Parameters,
     optimiser: Optimiser,
+    tie: Option<Tie>,
     step: usize,
     tokens: usize,
 }
@@ -80,10 +82,14 @@ impl Trainer {
         config.check()?;
         let streams = Streams::new(Corruption::new(&config.corruption, &config.vocabulary), streams)?;
         let t5 = config.t5();
-        let parameters = Parameters::init(&t5, config.training.seed);
+        let mut parameters = Parameters::init(&t5, config.training.seed);
+        let tie = config.model.tied.then(|| Tie::new(&parameters, &t5));
+        if let Some(tie) = tie {
+            tie.copy(&mut parameters.values);
+        }
         let optimiser = Optimiser::new(config.training.optimizer, &parameters, &t5);
         let device = device.clone();
-        Ok(Self { t5, device, streams, parameters, optimiser, step: 0, tokens: 0, config })
+        Ok(Self { t5, device, streams, parameters, optimiser, tie, step: 0, tokens: 0, config })
     }
 
     /// Steps taken.
@@ -196,8 +202,14 @@ impl Trainer {
             return Err(Error::Diverged { step: self.step, loss });
         }
         self.tokens += batch.iter().map(Example::tokens).sum::<usize>();
+        if let Some(tie) = self.tie {
+            tie.gather(&mut gradient);
+        }
         let norm = clip_global_norm(&mut gradient, training.clip);
         self.optimiser.step(&mut self.parameters.values, &gradient, rate, training.weight_decay);
+        if let Some(tie) = self.tie {
+            tie.copy(&mut self.parameters.values);
+        }
         self.step += 1;
         Ok((loss, norm))
     }
@@ -226,7 +238,15 @@ mod tests {
 
     fn config(steps: usize) -> PretrainConfig {
         PretrainConfig {
-            model: ModelConfig { d_model: 16, d_kv: 4, num_heads: 2, encoder_layers: 1, decoder_layers: 1, d_ff: 24 },
+            model: ModelConfig {
+                d_model: 16,
+                d_kv: 4,
+                num_heads: 2,
+                encoder_layers: 1,
+                decoder_layers: 1,
+                d_ff: 24,
+                tied: false,
+            },
             vocabulary: VocabularyConfig {
                 size: 120,
                 sentinels: 8,
@@ -313,6 +333,21 @@ mod tests {
         for ((name, before), (_, after)) in before.iter().zip(&after) {
             assert!(after < &(0.6 * before), "{name}: {before} -> {after}");
         }
+    }
+
+    #[test]
+    fn a_tied_output_layer_stays_the_embedding() {
+        let mut tied = config(120);
+        tied.model.tied = true;
+        let mut trainer = Trainer::new(tied, streams(), &Device::flex()).unwrap();
+        let before = trainer.evaluate().unwrap();
+        losses(&mut trainer, usize::MAX);
+        let after = trainer.evaluate().unwrap();
+        assert!(before.iter().all(|(name, before)| after[name] < 0.6 * before), "{before:?} -> {after:?}");
+        let (vocab, values) = (trainer.t5.vocab_size, &trainer.parameters.values);
+        let head = &values[values.len() - 16 * vocab..];
+        let at = |token: usize, j: usize| (head[j * vocab + token], 0.25 * values[token * 16 + j]);
+        assert!((0..vocab).all(|token| (0..16).all(|j| at(token, j).0 == at(token, j).1)));
     }
 
     #[test]
