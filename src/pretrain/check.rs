@@ -37,7 +37,8 @@ impl PretrainConfig {
             let wanted = if most == usize::MAX { "at least 1".into() } else { format!("from {least} to {most}") };
             return Some(format!("{name} {count} must be {wanted}"));
         }
-        let positive = [("training.rate", t.rate), ("training.clip", t.clip)];
+        let positive =
+            [("model.embedding_start", m.embedding_start), ("training.rate", t.rate), ("training.clip", t.clip)];
         if let Some((name, value)) = positive.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
             return Some(format!("{name} {value} must be a number above 0"));
         }
@@ -104,6 +105,7 @@ mod tests {
         let cases = [
             ("[model]\nd_model = 0", "model.d_model 0 must be from 1 to 65536"),
             ("[model]\nencoder_layers = 1099511627776", "model.encoder_layers"),
+            ("[model]\nembedding_start = 0.0", "model.embedding_start 0"),
             ("[training]\nbatch_size = 10000000000000", "training.batch_size"),
             ("[training]\nreport_every = 0", "training.report_every 0 must be at least 1"),
             ("[training]\nrate = nan", "training.rate NaN"),

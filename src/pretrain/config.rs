@@ -45,6 +45,14 @@ pub struct ModelConfig {
     /// Whether the output layer stays the embedding times d_model^-½ through training; the file holds both all the same.
     #[serde(default)]
     pub tied: bool,
+    /// Standard deviation of the embedding's start, 1 without it (T5's). Of a short run little outweighs a start of 1; the
+    /// learning rate does not depend on it.
+    #[serde(default = "embedding_start")]
+    pub embedding_start: f64,
+}
+
+fn embedding_start() -> f64 {
+    1.0
 }
 
 /// A Unigram vocabulary.

@@ -83,6 +83,8 @@ impl Trainer {
         let streams = Streams::new(Corruption::new(&config.corruption, &config.vocabulary), streams)?;
         let t5 = config.t5();
         let mut parameters = Parameters::init(&t5, config.training.seed);
+        let embedding = t5.vocab_size * t5.d_model; // the first matrix
+        parameters.values[..embedding].iter_mut().for_each(|value| *value *= config.model.embedding_start as f32);
         let tie = config.model.tied.then(|| Tie::new(&parameters, &t5));
         if let Some(tie) = tie {
             tie.copy(&mut parameters.values);
@@ -246,6 +248,7 @@ mod tests {
                 decoder_layers: 1,
                 d_ff: 24,
                 tied: false,
+                embedding_start: 1.0,
             },
             vocabulary: VocabularyConfig {
                 size: 120,
@@ -338,7 +341,7 @@ mod tests {
     #[test]
     fn a_tied_output_layer_stays_the_embedding() {
         let mut tied = config(120);
-        tied.model.tied = true;
+        (tied.model.tied, tied.model.embedding_start) = (true, 0.2);
         let mut trainer = Trainer::new(tied, streams(), &Device::flex()).unwrap();
         let before = trainer.evaluate().unwrap();
         losses(&mut trainer, usize::MAX);
