@@ -20,6 +20,7 @@ these. Only Python's standard library is needed. The same data gives the same fi
 
 import argparse
 import csv
+import functools
 import json
 import random
 import re
@@ -89,15 +90,20 @@ def e2e_nlg(data):
         yield {"source": f"e2e {meaning}", "target": text, "texts": [meaning, text]}
 
 
+@functools.cache
 def articles(data):
-    """The passages of each article, headings left out."""
+    """The first two passages of each article that has two, headings left out."""
+    found = []
     for name in ("enwiki-AA.tar.xz", "enwiki-AB.tar.xz"):
         with tarfile.open(data / "enwiki-extract" / name) as archive:
             for file in archive:
                 text = archive.extractfile(file).read().decode("utf-8") if file.isfile() else ""
                 for article in re.findall(r"<doc [^>]*>\n(.*?)</doc>", text, re.DOTALL):
                     passages = [line.strip() for line in article.split("\n")[1:]]
-                    yield [line for line in passages if len(line) >= 80]
+                    passages = [line for line in passages if len(line) >= 80]
+                    if len(passages) > 1:
+                        found.append(passages[:2])
+    return found
 
 
 def beginning(passage):
@@ -112,18 +118,15 @@ DEFINED = re.compile(
 
 
 def wiki_kind(data):
-    for passages in articles(data):
-        found = DEFINED.search(passages[0][:400]) if len(passages) > 1 else None
-        if found:
-            yield row("wiki kind", [("text", beginning(passages[1]))], found[1].split()[-1])
+    for first, second in articles(data):
+        if found := DEFINED.search(first[:400]):
+            yield row("wiki kind", [("text", beginning(second))], found[1].split()[-1])
 
 
 def wiki_same(data):
     rng, other = random.Random(SEED), None
     for passages in articles(data):
-        if len(passages) < 2:
-            continue
-        first, second = beginning(passages[0]), beginning(passages[1])
+        first, second = map(beginning, passages)
         same = other is None or rng.random() < 0.5
         yield row("wiki same", [("first", first), ("second", second if same else other)], "yes" if same else "no")
         other = second

@@ -132,6 +132,7 @@ fn row(task: &'static str, what: &'static str, results: &[&Value]) -> Row {
     let parameters = results[0]["parameters"].as_u64().unwrap_or(0);
     Row { task, what, parameters, score: Spread::of(&scores), scores }
 }
+
 /// The jobs of the quickstart, each known by its request, so that a second run finds what the first one made.
 struct Steps<'a> {
     session: &'a Session,

@@ -83,7 +83,7 @@ impl Trainer {
         let streams = Streams::new(Corruption::new(&config.corruption, &config.vocabulary), streams)?;
         let t5 = config.t5();
         let mut parameters = Parameters::init(&t5, config.training.seed);
-        let embedding = t5.vocab_size * t5.d_model; // the first matrix
+        let embedding = parameters.specs[0].len();
         parameters.values[..embedding].iter_mut().for_each(|value| *value *= config.model.embedding_start as f32);
         let tie = config.model.tied.then(|| Tie::new(&parameters, &t5));
         if let Some(tie) = tie {
