@@ -1,13 +1,13 @@
 //! The whole model: embedding, encoder, decoder, output layer.
 
 use super::attention::Attention;
-use super::source::{ParameterSource, parameter_specs};
+use super::source::{ParameterSource, ParameterSpec, parameter_specs};
 use super::stack::Stack;
 use super::{Cache, Config, Deltas, Error, LinearGroup, Result, TokenBatch};
 use crate::structure::Positions;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-/// A T5 of either version. Plain tensors make it a frozen backbone; tracked ones make it trainable.
+/// A T5 of any version. Plain tensors make it a frozen backbone; tracked ones make it trainable.
 #[derive(Debug, Clone)]
 pub struct T5 {
     shared: Tensor<2>,
@@ -61,9 +61,7 @@ impl T5 {
         let decoder = Stack::build("decoder", config, positions, &mut specs, source)?;
         let head = match specs.next() {
             Some(spec) => source.take(&spec)?,
-            None if shared.is_tracked() => shared.clone().transpose(),
-            // a transposed view is several times slower to multiply by at few rows
-            None => Tensor::from_data(shared.clone().transpose().into_data(), device),
+            None => source.take(&ParameterSpec::tied_head(config))?,
         };
         let id = positions.id("lm_head").map_err(|error| Error::Input(error.to_string()))?;
         Ok(Self {
