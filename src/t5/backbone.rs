@@ -65,6 +65,9 @@ impl Backbone {
         let positions = Positions::new(&config.shape());
         let (tied, parameters, digest) = (weights.tied(), weights.parameters(), weights.digest());
         let formats = weights.formats();
+        if *device == Device::flex() {
+            weights.load(T5::parameters(&config, tied))?;
+        }
         let model = T5::build(&config, &positions, tied, &mut weights, device)?;
         weights.check_all_taken()?;
         Ok(Self {

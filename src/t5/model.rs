@@ -46,6 +46,13 @@ fn row_ids(rows: &[usize], device: &Device) -> Tensor<1, Int> {
 }
 
 impl T5 {
+    /// What [`T5::build`] takes, in its order: every parameter, and for a tied model the embedding once more, transposed.
+    pub(super) fn parameters(config: &Config, tied: bool) -> Vec<ParameterSpec> {
+        let mut specs = parameter_specs(config, tied);
+        specs.extend(tied.then(|| ParameterSpec::tied_head(config)));
+        specs
+    }
+
     /// Builds the model from its parameters. `tied`: the output layer is the embedding's transpose.
     pub fn build(
         config: &Config,
@@ -54,15 +61,11 @@ impl T5 {
         source: &mut dyn ParameterSource,
         device: &Device,
     ) -> Result<Self> {
-        let mut specs = parameter_specs(config, tied).into_iter();
-        let mut first = |source: &mut dyn ParameterSource| source.take(&specs.next().expect("shared, or lm_head"));
-        let shared = first(source)?;
+        let mut specs = Self::parameters(config, tied).into_iter();
+        let shared = source.take(&specs.next().expect("the embedding comes first"))?;
         let encoder = Stack::build("encoder", config, positions, &mut specs, source)?;
         let decoder = Stack::build("decoder", config, positions, &mut specs, source)?;
-        let head = match specs.next() {
-            Some(spec) => source.take(&spec)?,
-            None => source.take(&ParameterSpec::tied_head(config))?,
-        };
+        let head = source.take(&specs.next().expect("the output layer comes last"))?;
         let id = positions.id("lm_head").map_err(|error| Error::Input(error.to_string()))?;
         Ok(Self {
             shared,

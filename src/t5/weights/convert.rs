@@ -34,7 +34,8 @@ impl Format {
         })
     }
 
-    fn size(self) -> usize {
+    /// Bytes of a value.
+    pub(super) fn size(self) -> usize {
         if self == Self::F32 { 4 } else { 2 }
     }
 

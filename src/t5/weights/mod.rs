@@ -6,12 +6,12 @@ mod mapping;
 
 use super::source::{ParameterSource, ParameterSpec};
 use super::{Error, Result};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Bytes as Memory, DType, Device, Tensor, TensorData};
 use convert::Format;
 use digest_cache::State;
 use mapping::Bytes;
 use safetensors::{Dtype, SafeTensors};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ pub struct WeightsFile {
     index: BTreeMap<String, Entry>,
     taken: BTreeSet<String>,
     device: Device,
+    /// What [`WeightsFile::load`] has converted and nobody has taken.
+    loaded: VecDeque<(ParameterSpec, Memory)>,
     /// The files as they were opened; absent for a checkpoint in the binary.
     state: Option<State>,
 }
@@ -36,6 +38,11 @@ struct Entry {
     shape: Vec<usize>,
     bytes: Range<usize>,
 }
+
+/// Bytes of a file that are converted at a time, and so the most of it that counts as this process's memory.
+const PIECE: usize = 16 << 20;
+/// Matrices in one allocation begin at multiples of so many values: at a cache line.
+const LINE: usize = 16;
 
 /// A position bias of cross-attention that t5-small to t5-11b carry and no implementation uses.
 const LEFT_OVER: &str = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight";
@@ -99,7 +106,15 @@ impl WeightsFile {
             }
         }
         index.remove(LEFT_OVER);
-        let mut file = Self { path, shards, index, taken: BTreeSet::new(), device: device.clone(), state };
+        let mut file = Self {
+            path,
+            shards,
+            index,
+            taken: BTreeSet::new(),
+            device: device.clone(),
+            loaded: VecDeque::new(),
+            state,
+        };
         file.resolve_embedding()?;
         Ok(file)
     }
@@ -207,28 +222,76 @@ impl WeightsFile {
     }
 }
 
+impl WeightsFile {
+    /// Converts these parameters ahead, for [`ParameterSource::take`] to give in this order. All are one allocation, since
+    /// an allocator leaves gaps between large ones, together a tenth of a T5.
+    ///
+    /// # Errors
+    /// If one is missing or has another shape.
+    pub fn load(&mut self, specs: Vec<ParameterSpec>) -> Result<()> {
+        let places: Vec<_> = specs
+            .iter()
+            .scan(0, |end: &mut usize, spec| {
+                let start = end.next_multiple_of(LINE);
+                *end = start + spec.len();
+                Some(start..*end)
+            })
+            .collect();
+        let mut values = convert::zeroed(places.last().map_or(0, |place| place.end));
+        for (spec, place) in specs.iter().zip(&places) {
+            self.read(spec, &mut values[place.clone()])?;
+        }
+        let memory = Memory::from_elems(values).shared();
+        for (spec, place) in specs.into_iter().zip(places) {
+            let [start, end] = [place.start, place.end].map(|at| at * size_of::<f32>());
+            let what = || format!("{} bytes cannot be shared out", memory.len());
+            let part = memory.view(start, end).map_err(|_| Error::Weights { path: self.path.clone(), what: what() })?;
+            self.loaded.push_back((spec, part));
+        }
+        Ok(())
+    }
+
+    /// Converts one parameter into `values [spec.rows, spec.width()]`.
+    fn read(&self, spec: &ParameterSpec, values: &mut [f32]) -> Result<()> {
+        let wrong = |what| Error::Weights { path: self.path.clone(), what };
+        let shape = [spec.rows, spec.width()];
+        let mut start = 0;
+        for (name, part) in &spec.parts {
+            let (entry, format) = self.entry(name, &spec.checkpoint_shape(*part)).map_err(wrong)?;
+            // rows of the file's tensor
+            let (count, row) = if spec.transposed { (*part, spec.rows) } else { (spec.rows, *part) };
+            let row = row * format.size();
+            let step = (PIECE / row).max(1);
+            for first in (0..count).step_by(step) {
+                let lines = step.min(count - first);
+                let piece = entry.bytes.start + first * row..entry.bytes.start + (first + lines) * row;
+                let data = &self.shards[entry.shard].as_ref()[piece.clone()];
+                if spec.transposed {
+                    convert::fill_transposed(format, data, shape, values, start + first, lines);
+                } else {
+                    convert::fill(format, data, &mut values[first * part..(first + lines) * part]);
+                }
+                self.shards[entry.shard].release(piece);
+            }
+            start += part;
+        }
+        Ok(())
+    }
+}
+
 impl ParameterSource for WeightsFile {
     fn take(&mut self, spec: &ParameterSpec) -> Result<Tensor<2>> {
         let shape = [spec.rows, spec.width()];
-        let mut start = 0;
-        let mut entries = Vec::with_capacity(spec.parts.len());
-        for (name, part) in &spec.parts {
-            let entry = self.entry(name, &spec.checkpoint_shape(*part));
-            entries.push(entry.map_err(|what| Error::Weights { path: self.path.clone(), what })?);
-        }
-        let mut values = convert::zeroed(spec.len());
-        for ((entry, format), (_, part)) in entries.into_iter().zip(&spec.parts) {
-            let data = self.bytes(entry);
-            if spec.transposed {
-                convert::fill_transposed(format, data, shape, &mut values, start, *part);
-            } else {
-                convert::fill(format, data, &mut values);
+        let data = match self.loaded.pop_front_if(|(loaded, _)| loaded == spec) {
+            Some((_, memory)) => TensorData::from_bytes(memory, shape, DType::F32),
+            None => {
+                let mut values = convert::zeroed(spec.len());
+                self.read(spec, &mut values)?;
+                TensorData::new(values, shape)
             }
-            self.release(entry);
-            start += part;
-        }
+        };
         self.taken.extend(spec.parts.iter().map(|(name, _)| name.clone()));
-        Ok(Tensor::from_data(TensorData::new(values, shape), &self.device))
+        Ok(Tensor::from_data(data, &self.device))
     }
 }
 
