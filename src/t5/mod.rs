@@ -3,12 +3,14 @@
 //! One forward serves every use: what deltas do is said by the [`Deltas`] hook, whose implementations live in `delta`.
 //! This module names no delta kind.
 
+mod activation;
 mod attention;
 mod backbone;
 mod batch;
 mod builtin;
 mod cache;
 mod config;
+mod config_file;
 pub mod device;
 mod error;
 mod feed_forward;
@@ -23,12 +25,13 @@ mod score;
 mod source;
 mod stack;
 mod tokenizer;
-mod weights_file;
+mod weights;
 
+pub use activation::{Activation, ActivationFunction};
 pub use backbone::Backbone;
 pub use batch::TokenBatch;
 pub use cache::Cache;
-pub use config::{Activation, Config};
+pub use config::{Config, Family};
 pub use device::{DeviceChoice, DeviceError};
 pub use error::{Error, Result};
 pub(crate) use generate::best;
@@ -40,4 +43,4 @@ pub use model::{Encoded, T5};
 pub use score::{Target, score_targets};
 pub use source::{ParameterSource, ParameterSpec, parameter_specs};
 pub use tokenizer::{TextStream, Tokenizer};
-pub use weights_file::WeightsFile;
+pub use weights::WeightsFile;

@@ -1406,7 +1406,7 @@ export interface components {
             decoder_layers: number;
             /** @description Encoder blocks. */
             encoder_layers: number;
-            /** @description Model family; `t5` for T5 v1.0, v1.1, Flan-T5 and LM-adapted T5. */
+            /** @description Model family: `t5`, which T5 v1.0 and v1.1, Flan-T5, ByT5, mT5 and UMT5 share: their positions are the same. */
             family: string;
             /** @description Whether the feed-forward layer is gated (`wi_0`, `wi_1`) as in v1.1. */
             gated: boolean;
