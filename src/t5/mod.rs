@@ -9,10 +9,10 @@ mod batch;
 mod builtin;
 mod cache;
 mod config;
+mod decode;
 pub mod device;
 mod error;
 mod feed_forward;
-mod generate;
 mod hook;
 mod kernels;
 mod linear;
@@ -20,6 +20,7 @@ mod model;
 mod norm;
 mod position_bias;
 mod score;
+mod sharing;
 mod source;
 mod stack;
 mod tokenizer;
@@ -29,10 +30,13 @@ pub use backbone::Backbone;
 pub use batch::TokenBatch;
 pub use cache::Cache;
 pub use config::{Activation, Config};
+pub(crate) use decode::FIRST_CAPACITY;
+pub use decode::{
+    Advance, DecodeSettings, EarlyStopping, Ended, Finished, Generated, InvalidSetting, Made, Sequences, StepError, Token,
+    generate, processors,
+};
 pub use device::{DeviceChoice, DeviceError};
 pub use error::{Error, Result};
-pub(crate) use generate::best;
-pub use generate::{Generated, GreedyOptions, generate_greedy};
 pub use hook::{Deltas, Frozen};
 pub(crate) use kernels::{gelu_new, target_log_probabilities};
 pub use linear::LinearGroup;
