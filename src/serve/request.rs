@@ -81,7 +81,9 @@ impl Command {
                 }
                 let (rows, most) = (wanted.rows(), settings.max_batch_rows);
                 if rows > most || events(wanted) > MOST_EVENTS {
-                    return refuse(format!("{rows} sequences or beams of one source, the limit is {most}: ask for fewer"));
+                    return refuse(format!(
+                        "{rows} sequences or beams of one source, the limit is {most}: ask for fewer"
+                    ));
                 }
             }
             Command::Score(score) => {

@@ -32,8 +32,8 @@ pub use cache::Cache;
 pub use config::{Activation, Config};
 pub(crate) use decode::FIRST_CAPACITY;
 pub use decode::{
-    Advance, DecodeSettings, EarlyStopping, Ended, Finished, Generated, InvalidSetting, Made, Sequences, StepError, Token,
-    generate, processors,
+    Advance, DecodeSettings, EarlyStopping, Ended, Finished, Generated, InvalidSetting, Made, Sequences, StepError,
+    Token, generate, processors,
 };
 pub use device::{DeviceChoice, DeviceError};
 pub use error::{Error, Result};

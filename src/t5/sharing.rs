@@ -63,14 +63,16 @@ mod tests {
     fn check(of: &[usize], wanted: &[&[usize]]) {
         let device = Device::flex();
         let rows = of.len();
-        let x = Tensor::<3>::from_data(TensorData::new((0..rows).map(|row| row as f32).collect(), [rows, 1, 1]), &device);
+        let x =
+            Tensor::<3>::from_data(TensorData::new((0..rows).map(|row| row as f32).collect(), [rows, 1, 1]), &device);
         let Some(sharing) = Sharing::new(of, &device) else {
             assert!(wanted.is_empty(), "{of:?}");
             return;
         };
         let laid = sharing.by_source(x.clone());
         let [_, most, _] = laid.dims();
-        let values: Vec<usize> = laid.clone().try_into_vec_as::<f32>().unwrap().iter().map(|row| *row as usize).collect();
+        let values: Vec<usize> =
+            laid.clone().try_into_vec_as::<f32>().unwrap().iter().map(|row| *row as usize).collect();
         for (places, wanted) in values.chunks(most).zip(wanted) {
             assert_eq!(&places[..wanted.len()], *wanted, "{of:?}");
         }

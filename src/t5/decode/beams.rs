@@ -142,11 +142,7 @@ impl Beams {
     }
 
     /// The best continuations, or as many that are drawn, in transformers' order.
-    fn candidates(
-        &mut self,
-        accumulated: &[Vec<f32>],
-        settings: &DecodeSettings,
-    ) -> Result<Vec<Candidate>, StepError> {
+    fn candidates(&mut self, accumulated: &[Vec<f32>], settings: &DecodeSettings) -> Result<Vec<Candidate>, StepError> {
         let vocab = accumulated[0].len();
         let count = (settings.eos_token_id.len() + 1).max(2) * settings.num_beams;
         let best: Vec<(usize, f32)> = if settings.do_sample {

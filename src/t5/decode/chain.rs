@@ -34,8 +34,8 @@ impl DecodeSettings {
             && self.encoder_no_repeat_ngram_size == 0
             && self.bad_words_ids.is_empty()
             && step >= self.min_new_tokens
-            && !(step == 0 && self.forced_bos_token_id.is_some())
-            && !(step + 1 == self.max_new_tokens && !self.forced_eos_token_id.is_empty())
+            && (step > 0 || self.forced_bos_token_id.is_none())
+            && (step + 1 != self.max_new_tokens || self.forced_eos_token_id.is_empty())
             && self.suppress_tokens.is_empty()
             && (self.begin_suppress_tokens.is_empty() || step > 1)
     }

@@ -97,12 +97,13 @@ impl DecodeSettings {
     fn parse(text: &str, config: &Config) -> Result<Self, String> {
         let value: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
         for (name, nothing) in REFUSED {
-            let found = &value[name];
-            if !found.is_null() && found.to_string() != nothing {
+            let found = value[name].to_string();
+            if found != "null" && found != nothing {
                 return Err(format!("{name} {found} is not supported: take it out"));
             }
         }
-        let raw: Raw = serde_json::from_value(value).map_err(|error| format!("not a generation configuration: {error}"))?;
+        let raw: Raw =
+            serde_json::from_value(value).map_err(|error| format!("not a generation configuration: {error}"))?;
         let mut found = Self::defaults(config);
         // lengths of transformers count the start token
         let without_start = |length: usize| length.saturating_sub(1);
@@ -171,9 +172,15 @@ mod tests {
         check("{}", "max_new_tokens: 64, min_new_tokens: 0, do_sample: false");
         check(r#"{"max_length": 21, "min_length": 4}"#, "max_new_tokens: 20, min_new_tokens: 3,");
         check(r#"{"max_length": 21, "max_new_tokens": 7}"#, "max_new_tokens: 7,");
-        check(r#"{"eos_token_id": [1, 5], "decoder_start_token_id": 2}"#, "eos_token_id: [1, 5], decoder_start_token_id: 2");
+        check(
+            r#"{"eos_token_id": [1, 5], "decoder_start_token_id": 2}"#,
+            "eos_token_id: [1, 5], decoder_start_token_id: 2",
+        );
         check(r#"{"eos_token_id": 5}"#, "eos_token_id: [5]");
-        check(r#"{"num_beams": 4, "early_stopping": "never"}"#, "num_beams: 4, num_return_sequences: 1, length_penalty: 1.0, early_stopping: Never");
+        check(
+            r#"{"num_beams": 4, "early_stopping": "never"}"#,
+            "num_beams: 4, num_return_sequences: 1, length_penalty: 1.0, early_stopping: Never",
+        );
         check(r#"{"early_stopping": "soon"}"#, "early_stopping \"soon\" is not supported");
         check(r#"{"transformers_version": "5", "num_beam_groups": 1, "use_cache": true}"#, "num_beams: 1,");
         check(r#"{"num_beam_groups": 2}"#, "num_beam_groups 2 is not supported");

@@ -145,7 +145,9 @@ pub fn typical(scores: &mut [f32], mass: f64, keep: usize) {
         sum += f64::from(logs[**id].exp());
         (sum as f32) < mass as f32
     });
-    let Some(farthest) = order.get(below.count().min(order.len().saturating_sub(1))).map(|id| away[*id]) else { return };
+    let Some(farthest) = order.get(below.count().min(order.len().saturating_sub(1))).map(|id| away[*id]) else {
+        return;
+    };
     for id in order.iter().skip(keep) {
         if away[*id] > farthest {
             scores[*id] = f32::NEG_INFINITY;

@@ -152,7 +152,8 @@ impl Sequences {
         let (settings, source) = (&*self.settings, self.source.as_slice());
         match &mut self.state {
             State::Lines(lines) => {
-                let step = |(at, line): (usize, &mut Line)| line.step(rows[if fresh { 0 } else { at }], settings, source);
+                let step =
+                    |(at, line): (usize, &mut Line)| line.step(rows[if fresh { 0 } else { at }], settings, source);
                 let tokens: Vec<_> = if lines.len() == 1 {
                     vec![step((0, &mut lines[0]))?]
                 } else {

@@ -213,7 +213,9 @@ impl DecodeSettings {
 
 fn inside(field: &'static str, ids: &[u32], vocab: usize) -> Result<(), InvalidSetting> {
     match ids.iter().find(|id| **id as usize >= vocab) {
-        Some(id) => Err(InvalidSetting { field, what: format!("holds id {id}: give ids below the vocabulary's {vocab}") }),
+        Some(id) => {
+            Err(InvalidSetting { field, what: format!("holds id {id}: give ids below the vocabulary's {vocab}") })
+        }
         None => Ok(()),
     }
 }
