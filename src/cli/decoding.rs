@@ -92,9 +92,9 @@ impl Decoding {
         settings.forced_bos_token_id = self.forced_bos_token_id.or(settings.forced_bos_token_id);
         set(&mut settings.forced_eos_token_id, self.forced_eos_token_id.map(|id| vec![id]));
         self.check(&settings).unwrap_or_else(|what| usage(&what));
-        settings.check(backbone.config.vocab_size).unwrap_or_else(|error| {
-            usage(&format!("--{} {}", error.field.replace('_', "-"), error.what));
-        });
+        settings
+            .check(backbone.config.vocab_size)
+            .unwrap_or_else(|error| usage(&format!("--{} {}", error.field.replace('_', "-"), error.what)));
         Ok(settings)
     }
 
