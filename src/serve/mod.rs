@@ -8,6 +8,8 @@ mod compute;
 mod decoding;
 mod engine;
 mod handle;
+#[cfg(test)]
+mod properties;
 mod request;
 #[cfg(test)]
 mod scenarios;

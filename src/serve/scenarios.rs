@@ -9,19 +9,19 @@ use burn::tensor::Device;
 use std::sync::Arc;
 
 /// The adapters of [`structures`], and for each how it runs alone; the last is the bare backbone.
-struct Zoo {
-    backbone: Arc<Backbone>,
-    files: Files,
-    rows: Vec<Animal>,
+pub(super) struct Zoo {
+    pub(super) backbone: Arc<Backbone>,
+    pub(super) files: Files,
+    pub(super) rows: Vec<Animal>,
 }
 
-struct Animal {
-    adapter: Option<Arc<Adapter>>,
+pub(super) struct Animal {
+    pub(super) adapter: Option<Arc<Adapter>>,
     single: Option<Arc<Single>>,
 }
 
 impl Zoo {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let backbone = backbone();
         let files = Files::default();
         let mut rows = Vec::new();
@@ -35,12 +35,12 @@ impl Zoo {
         Self { backbone, files, rows }
     }
 
-    fn alone(&self, row: usize, ids: &[u32], most: usize) -> Vec<Token> {
+    pub(super) fn alone(&self, row: usize, ids: &[u32], most: usize) -> Vec<Token> {
         alone(&self.backbone, deltas(&self.rows[row].single), ids, most)
     }
 }
 
-fn beams(num_beams: usize, num_return_sequences: usize) -> DecodeSettings {
+pub(super) fn beams(num_beams: usize, num_return_sequences: usize) -> DecodeSettings {
     DecodeSettings { num_beams, num_return_sequences, ..DecodeSettings::new(&config(), 12) }
 }
 
@@ -48,7 +48,7 @@ fn forbidding() -> DecodeSettings {
     DecodeSettings { suppress_tokens: (0..96).collect(), ..DecodeSettings::new(&config(), 12) }
 }
 
-fn events(receiver: &mut Generation) -> Vec<Event> {
+pub(super) fn events(receiver: &mut Generation) -> Vec<Event> {
     std::iter::from_fn(|| receiver.try_recv()).collect()
 }
 
@@ -103,7 +103,7 @@ fn rows_join_late_and_leave_early() {
 }
 
 /// What a request reported, sequence by sequence.
-fn sequences(receiver: &mut Generation, count: usize) -> Vec<(Vec<u32>, FinishReason)> {
+pub(super) fn sequences(receiver: &mut Generation, count: usize) -> Vec<(Vec<u32>, FinishReason)> {
     let mut found = vec![(Vec::new(), None); count];
     for event in events(receiver) {
         match event {
@@ -119,7 +119,7 @@ fn sequences(receiver: &mut Generation, count: usize) -> Vec<(Vec<u32>, FinishRe
 }
 
 /// The same of a request run alone.
-fn wanted(zoo: &Zoo, row: usize, ids: &[u32], settings: &DecodeSettings) -> Vec<(Vec<u32>, FinishReason)> {
+pub(super) fn wanted(zoo: &Zoo, row: usize, ids: &[u32], settings: &DecodeSettings) -> Vec<(Vec<u32>, FinishReason)> {
     let (model, deltas) = (&zoo.backbone.model, deltas(&zoo.rows[row].single));
     let encoded = model.encode(&model.batch(&[ids]).unwrap(), deltas);
     let made = decode_alone(model, &encoded, &[ids.to_vec()], settings, deltas).unwrap().remove(0);
@@ -201,7 +201,7 @@ fn a_sequence_that_is_not_wanted_leaves_and_the_others_go_on() {
 fn weights_that_overflow_fail_their_request_alone() {
     let zoo = Zoo::new();
     let (engine, mut thread) = engine(&zoo.backbone, Settings::default(), zoo.files.reader());
-    let structure = structures(&zoo.backbone)[1].clone();
+    let structure = structures(&zoo.backbone)[0].clone();
     let huge = values(&zoo.backbone, &structure, 1).iter().map(|value| value * 1e38).collect();
     let huge = zoo.files.adapter("huge", &zoo.backbone, &structure, huge);
     let ids = source(6, 1);

@@ -166,6 +166,32 @@ fn neutral_deltas_change_nothing_in_one_batch_shape() {
     }
 }
 
+#[test]
+fn beams_and_samples_of_a_mixed_batch_follow_their_adapters() {
+    let backbone = backbone("tiny-v1.1");
+    let zoo = zoo(&backbone, Values::Trained);
+    let mut rows: Vec<_> = zoo.iter().map(|delta| Some(Arc::clone(&delta.single))).collect();
+    rows.insert(3, None);
+    let sources: Vec<_> = (0..rows.len()).map(|row| ids(2 + 7 * row % 31, row as u64)).collect();
+    let mixed = Batched::new(&rows, &backbone.positions, backbone.model.device());
+    let new = DecodeSettings::new(&backbone.config, 10);
+    let beams = DecodeSettings { num_beams: 3, num_return_sequences: 2, ..new.clone() };
+    let samples = DecodeSettings { do_sample: true, num_return_sequences: 3, seed: 4, ..new };
+    let decode = |sources: &[Vec<u32>], settings: &DecodeSettings, deltas: &dyn Deltas| {
+        let encoded = backbone.model.encode(&backbone.model.batch(sources).unwrap(), deltas);
+        generate(&backbone.model, &encoded, sources, settings, deltas).unwrap()
+    };
+    for settings in [beams, samples] {
+        let together = decode(&sources, &settings, &mixed);
+        for (row, adapter) in rows.iter().enumerate() {
+            let deltas: &dyn Deltas = adapter.as_ref().map_or(&Frozen, |single| &**single);
+            let alone = decode(&sources[row..=row], &settings, deltas).remove(0);
+            let ids = |made: &[s3delta::t5::Generated]| made.iter().map(|made| made.ids.clone()).collect::<Vec<_>>();
+            assert_eq!(ids(&together[row]), ids(&alone), "row {row}");
+        }
+    }
+}
+
 fn start(backbone: &Arc<Backbone>, settings: Settings) -> Engine {
     serve::start(Arc::clone(backbone), Arc::new(Text::of(backbone)), settings).unwrap()
 }
