@@ -4,8 +4,11 @@
 //! `true` to `is_abandoned`, so that the engine skips it. This file never touches a tensor.
 
 use crate::structure::{Shape, Structure};
+use crate::t5::{DecodeSettings, Token};
 use serde::Serialize;
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{sync::Arc, time::Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// The result of engine operations.
@@ -34,6 +37,13 @@ pub enum Error {
     Internal(String),
 }
 
+impl Error {
+    /// NaN or infinity where scores should be.
+    pub(super) fn overflow() -> Self {
+        Self::Adapter("the scores are not numbers: the adapter's weights overflow, train it anew".into())
+    }
+}
+
 /// What is known of the served backbone without touching its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 #[schema(as = Backbone)]
@@ -48,6 +58,10 @@ pub struct BackboneInfo {
     pub digest: String,
     /// Device that computes, such as `cpu` or `cuda:0`.
     pub device: String,
+    /// Defaults of decoding, or why nothing can be decoded.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub decoding: Result<DecodeSettings, String>,
 }
 
 /// Text to token ids and back; implemented by the backbone's tokenizer.
@@ -69,15 +83,15 @@ pub struct Adapter {
     pub weights: PathBuf,
 }
 
-/// Text generation for one sequence, greedy.
+/// Text generation for one source.
 #[derive(Debug, Clone)]
 pub struct GenerateRequest {
     /// Adapter; none for the bare backbone.
     pub adapter: Option<Arc<Adapter>>,
     /// Source token ids, the end token included.
     pub ids: Vec<u32>,
-    /// Most tokens to make, at least 1.
-    pub max_new_tokens: usize,
+    /// How, and how many sequences.
+    pub settings: Arc<DecodeSettings>,
 }
 
 /// Scores of given targets for one source.
@@ -91,18 +105,21 @@ pub struct ScoreRequest {
     pub targets: Vec<Vec<u32>>,
 }
 
-/// What a generation reports while it runs; the last one is `Finished` or `Failed`.
+/// What a generation reports while it runs. Every sequence ends with `Finished`, or all of them with `Failed`. Tokens of
+/// beams come at their end, those of the best beam first.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// One more token; the end token is not reported.
+    /// One more token; an end token is not reported.
     Token {
-        /// Token id.
-        id: u32,
-        /// Its log-probability.
-        logprob: f32,
+        /// Number of the sequence, from 0.
+        sequence: usize,
+        /// The token with its log-probability, and of its step's likeliest ones as many as were asked for.
+        token: Token,
     },
-    /// The sequence ended.
+    /// A sequence ended.
     Finished {
+        /// Number of the sequence.
+        sequence: usize,
         /// Why.
         reason: FinishReason,
     },
@@ -137,6 +154,7 @@ pub struct Generate {
     /// When it was queued.
     pub queued: Instant,
     events: mpsc::Sender<Event>,
+    stops: Arc<[AtomicBool]>,
 }
 
 impl Generate {
@@ -145,19 +163,59 @@ impl Generate {
         self.events.is_closed()
     }
 
-    /// Reports a token; never blocks, as the channel holds `max_new_tokens` of them.
-    pub fn token(&self, id: u32, logprob: f32) {
-        let _ = self.events.try_send(Event::Token { id, logprob });
+    /// Whether the client wants no more of a sequence.
+    pub fn is_stopped(&self, sequence: usize) -> bool {
+        self.stops[sequence].load(Ordering::Relaxed)
     }
 
-    /// Ends the sequence.
-    pub fn finish(self, reason: FinishReason) {
-        let _ = self.events.try_send(Event::Finished { reason });
+    /// Reports a token; never blocks, as the channel holds all that the request may make.
+    pub fn token(&self, sequence: usize, token: Token) {
+        let _ = self.events.try_send(Event::Token { sequence, token });
+    }
+
+    /// Ends a sequence.
+    pub fn finish(&self, sequence: usize, reason: FinishReason) {
+        let _ = self.events.try_send(Event::Finished { sequence, reason });
     }
 
     /// Gives up.
-    pub fn fail(self, error: Error) {
+    pub fn fail(&self, error: Error) {
         let _ = self.events.try_send(Event::Failed(error));
+    }
+}
+
+/// A generation under way, as its client sees it. Dropped, it gives up its rows within a step.
+#[derive(Debug)]
+pub struct Generation {
+    events: mpsc::Receiver<Event>,
+    stops: Arc<[AtomicBool]>,
+}
+
+impl Generation {
+    /// The next event; none after the last, or if the engine died.
+    pub async fn recv(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// The same on a thread that may wait.
+    pub fn blocking_recv(&mut self) -> Option<Event> {
+        self.events.blocking_recv()
+    }
+
+    /// The next event if it is there.
+    pub fn try_recv(&mut self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
+    /// Wants no more of one sequence, such as after a stop text: its row leaves within a step, without an event. Of beams
+    /// the search goes on, as their texts are known at its end.
+    pub fn stop(&self, sequence: usize) {
+        self.stops[sequence].store(true, Ordering::Relaxed);
+    }
+
+    /// Wants no more at all.
+    pub fn close(&mut self) {
+        self.events.close();
     }
 }
 
@@ -181,8 +239,7 @@ impl Score {
     pub fn reply(self, scores: Result<Vec<f32>>) {
         let numbers = |scores: Vec<f32>| {
             if scores.iter().any(|score| score.is_nan()) {
-                let what = "the scores are not numbers: the adapter's weights overflow, train it anew";
-                return Err(Error::Adapter(what.into()));
+                return Err(Error::overflow());
             }
             Ok(scores)
         };
@@ -190,8 +247,13 @@ impl Score {
     }
 }
 
-/// Events that a generation's channel holds at most; the engine refuses to make more tokens than that.
+/// Events that a generation's channel holds at most; the engine refuses requests that may make more.
 pub(super) const MOST_EVENTS: usize = 1 << 20;
+
+/// Events that a generation may make: the tokens and the end of each sequence, and a failure.
+pub(super) fn events(settings: &DecodeSettings) -> usize {
+    settings.max_new_tokens.saturating_add(1).saturating_mul(settings.num_return_sequences).saturating_add(1)
+}
 
 /// The cloneable handle to the engine thread.
 #[derive(Clone)]
@@ -236,14 +298,18 @@ impl Engine {
         &*self.tokenizer
     }
 
-    /// Queues a generation; its events end with `Finished` or `Failed`, or by closing if the engine dies.
+    /// Queues a generation; its events end by closing.
     ///
     /// # Errors
     /// [`Error::QueueFull`], [`Error::Stopped`].
-    pub fn generate(&self, request: GenerateRequest) -> Result<mpsc::Receiver<Event>> {
-        let (events, receiver) = mpsc::channel(request.max_new_tokens.saturating_add(1).min(MOST_EVENTS));
-        self.send(Command::Generate(Generate { request, queued: Instant::now(), events }))?;
-        Ok(receiver)
+    pub fn generate(&self, request: GenerateRequest) -> Result<Generation> {
+        let (events, receiver) = mpsc::channel(events(&request.settings).min(MOST_EVENTS));
+        // more sequences than events are refused before any of them can be stopped
+        let sequences = request.settings.num_return_sequences.min(MOST_EVENTS);
+        let stops: Arc<[AtomicBool]> = (0..sequences).map(|_| AtomicBool::new(false)).collect();
+        let generation = Generation { events: receiver, stops: Arc::clone(&stops) };
+        self.send(Command::Generate(Generate { request, queued: Instant::now(), events, stops }))?;
+        Ok(generation)
     }
 
     /// Queues targets to score.
@@ -302,11 +368,18 @@ mod tests {
             vocab_size: 100,
         };
         let (name, digest, device) = ("tiny".into(), "00".into(), "cpu".into());
-        Engine::new(BackboneInfo { name, shape, parameters: 1, digest, device }, Arc::new(Words), capacity)
+        let decoding = Err("not asked for".into());
+        Engine::new(BackboneInfo { name, shape, parameters: 1, digest, device, decoding }, Arc::new(Words), capacity)
     }
 
     fn ids() -> GenerateRequest {
-        GenerateRequest { adapter: None, ids: vec![1], max_new_tokens: 2 }
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/tiny-v1.1");
+        let config = crate::t5::Backbone::read_config(&path).unwrap();
+        GenerateRequest { adapter: None, ids: vec![1], settings: Arc::new(DecodeSettings::new(&config, 2)) }
+    }
+
+    fn token(id: u32, logprob: f32) -> Token {
+        Token { id, logprob, top: Vec::new() }
     }
 
     #[test]
@@ -328,8 +401,8 @@ mod tests {
         assert!(!command.is_abandoned());
         drop(events);
         assert!(command.is_abandoned());
-        command.token(1, 0.0);
-        command.finish(FinishReason::Length);
+        command.token(0, token(1, 0.0));
+        command.finish(0, FinishReason::Length);
     }
 
     #[test]
@@ -337,11 +410,16 @@ mod tests {
         let (engine, mut receiver) = engine(1);
         let mut events = engine.generate(ids()).unwrap();
         let Some(Command::Generate(command)) = receiver.blocking_recv() else { panic!("a generation was queued") };
-        command.token(7, -0.5);
-        command.token(8, -0.25);
-        command.finish(FinishReason::Stop);
+        assert!(!command.is_stopped(0));
+        events.stop(0);
+        assert!(command.is_stopped(0));
+        command.token(0, token(7, -0.5));
+        command.token(0, token(8, -0.25));
+        command.finish(0, FinishReason::Stop);
+        drop(command);
         let found: Vec<_> = std::iter::from_fn(|| events.blocking_recv()).collect();
-        let token = |id, logprob| Event::Token { id, logprob };
-        assert_eq!(found, [token(7, -0.5), token(8, -0.25), Event::Finished { reason: FinishReason::Stop }]);
+        let made = |id, logprob| Event::Token { sequence: 0, token: token(id, logprob) };
+        let end = Event::Finished { sequence: 0, reason: FinishReason::Stop };
+        assert_eq!(found, [made(7, -0.5), made(8, -0.25), end]);
     }
 }

@@ -8,6 +8,8 @@ mod compute;
 mod decoding;
 mod engine;
 mod handle;
+#[cfg(test)]
+mod properties;
 mod request;
 #[cfg(test)]
 mod scenarios;
@@ -20,8 +22,8 @@ mod view;
 
 pub use engine::start;
 pub use handle::{
-    Adapter, BackboneInfo, Command, Engine, Error, Event, FinishReason, Generate, GenerateRequest, Result, Score,
-    ScoreRequest, Tokenize,
+    Adapter, BackboneInfo, Command, Engine, Error, Event, FinishReason, Generate, GenerateRequest, Generation, Result,
+    Score, ScoreRequest, Tokenize,
 };
 pub use settings::Settings;
 pub use text::Text;

@@ -1,6 +1,6 @@
 //! A backbone: an opened T5 with its configuration, positions and identity.
 
-use super::{Config, Error, Result, T5, Tokenizer, WeightsFile};
+use super::{Config, DecodeSettings, Error, Result, T5, Tokenizer, WeightsFile};
 use crate::structure::{Positions, Shape};
 use burn::tensor::Device;
 use std::collections::BTreeMap;
@@ -28,6 +28,8 @@ pub struct Backbone {
     pub formats: BTreeMap<String, usize>,
     /// Absent where ids alone are enough; the message says why.
     tokenizer: Result<Arc<Tokenizer>, String>,
+    /// Defaults of decoding; the message says what cannot be honoured.
+    decoding: Result<DecodeSettings, String>,
 }
 
 impl Backbone {
@@ -35,7 +37,9 @@ impl Backbone {
     pub fn open(dir: &Path, device: &Device) -> Result<Self> {
         let config = Self::read_config(dir)?;
         let weights = WeightsFile::open(dir, device)?;
-        Self::build(dir.display().to_string(), config, weights, Tokenizer::open(dir), device)
+        let decoding = DecodeSettings::open(dir, &config).map_err(|error| error.to_string());
+        let backbone = Self::build(dir.display().to_string(), config, weights, Tokenizer::open(dir), device)?;
+        Ok(Self { decoding, ..backbone })
     }
 
     /// Reads the configuration alone, without weights.
@@ -72,6 +76,7 @@ impl Backbone {
         weights.check_all_taken()?;
         Ok(Self {
             name,
+            decoding: Ok(DecodeSettings::defaults(&config)),
             config,
             positions,
             model,
@@ -95,6 +100,7 @@ impl Backbone {
             tied: self.tied,
             formats: self.formats.clone(),
             tokenizer: self.tokenizer.clone(),
+            decoding: self.decoding.clone(),
         }
     }
 
@@ -107,6 +113,14 @@ impl Backbone {
     /// The tokenizer, or why there is none.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         self.tokenizer.as_deref().map_err(|why| Error::Tokenizer(why.clone()))
+    }
+
+    /// The defaults of decoding, which `generation_config.json` may set.
+    ///
+    /// # Errors
+    /// If that file asks for what is not supported: it is refused only where something is decoded.
+    pub fn decoding(&self) -> Result<&DecodeSettings> {
+        self.decoding.as_ref().map_err(|why| Error::Input(why.clone()))
     }
 
     /// What structures bind to.

@@ -11,10 +11,10 @@ mod builtin;
 mod cache;
 mod config;
 mod config_file;
+mod decode;
 pub mod device;
 mod error;
 mod feed_forward;
-mod generate;
 mod hook;
 mod kernels;
 mod linear;
@@ -22,6 +22,7 @@ mod model;
 mod norm;
 mod position_bias;
 mod score;
+mod sharing;
 mod source;
 mod stack;
 mod tokenizer;
@@ -32,10 +33,13 @@ pub use backbone::Backbone;
 pub use batch::TokenBatch;
 pub use cache::Cache;
 pub use config::{Config, Family};
+pub(crate) use decode::FIRST_CAPACITY;
+pub use decode::{
+    Advance, DecodeSettings, EarlyStopping, Ended, Finished, Generated, InvalidSetting, Made, Sequences, StepError,
+    Token, generate, processors,
+};
 pub use device::{DeviceChoice, DeviceError};
 pub use error::{Error, Result};
-pub(crate) use generate::best;
-pub use generate::{Generated, GreedyOptions, generate_greedy};
 pub use hook::{Deltas, Frozen};
 pub(crate) use kernels::{gelu_new, target_log_probabilities};
 pub use linear::LinearGroup;

@@ -84,6 +84,11 @@ impl T5 {
         &self.device
     }
 
+    /// Rows of the embedding, which are ids that the model takes and gives.
+    pub fn vocab(&self) -> usize {
+        self.vocab
+    }
+
     /// Pads rows of ids to a batch that the model takes.
     pub fn batch<R: AsRef<[u32]>>(&self, rows: &[R]) -> Result<TokenBatch> {
         TokenBatch::new(rows, self.pad, self.vocab)

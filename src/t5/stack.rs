@@ -5,6 +5,7 @@ use super::cache::Cache;
 use super::feed_forward::FeedForward;
 use super::norm::Norm;
 use super::position_bias::PositionBias;
+use super::sharing::Sharing;
 use super::source::{ParameterSource, ParameterSpec};
 use super::{Config, Deltas, LinearGroup, Result};
 use crate::structure::{PositionId, Positions};
@@ -28,24 +29,32 @@ pub(super) struct Stack {
     last_norm: Norm,
 }
 
+/// The encoder's side of a block's cross-attention.
+struct Context<'a> {
+    keys_values: KeysValues,
+    mask: Option<&'a Tensor<4>>,
+    /// Where rows share sources.
+    sharing: Option<&'a Sharing>,
+}
+
 impl Block {
     /// `attend` gives self-attention's keys and values from the projected ones; `cross` is the encoder's side.
     fn forward(
         &self,
         x: Tensor<3>,
         bias: &Tensor<4>,
-        cross: Option<(KeysValues, Option<&Tensor<4>>)>,
+        cross: Option<Context>,
         remember: impl FnOnce(KeysValues) -> KeysValues,
         deltas: &dyn Deltas,
     ) -> Tensor<3> {
         let h = self.own.prepare(self.own_norm.forward(x.clone(), deltas), deltas);
         let (query, new) = self.own.project(h.clone(), deltas);
-        let x = x + self.own.attend(&h, query, remember(new), Some(bias), deltas);
+        let x = x + self.own.attend(&h, query, remember(new), Some(bias), None, deltas);
         let x = match (&self.cross, cross) {
-            (Some((norm, attention)), Some((context, mask))) => {
+            (Some((norm, attention)), Some(Context { keys_values, mask, sharing })) => {
                 let h = attention.prepare(norm.forward(x.clone(), deltas), deltas);
-                let query = attention.project_query(h.clone(), deltas);
-                x + attention.attend(&h, query, context, mask, deltas)
+                let query = attention.project_query(h.clone(), sharing, deltas);
+                x + attention.attend(&h, query, keys_values, mask, sharing, deltas)
             }
             _ => x,
         };
@@ -138,7 +147,8 @@ impl Stack {
         let mut bias = self.bias.start(&[(0..len).collect()], len, Some(causal), &device);
         for (index, block) in self.blocks.iter().enumerate() {
             let (_, attention) = block.cross.as_ref().expect("a decoder block has cross-attention");
-            x = block.forward(x, bias.of(index), Some((context(attention), mask)), |own| own, deltas);
+            let cross = Context { keys_values: context(attention), mask, sharing: None };
+            x = block.forward(x, bias.of(index), Some(cross), |own| own, deltas);
         }
         self.last_norm.forward(x, deltas)
     }
@@ -157,11 +167,11 @@ impl Stack {
         let level = positions.iter().all(|position| position + 1 == keys);
         let queries: Vec<_> = if level { vec![vec![keys - 1]] } else { positions.iter().map(|p| vec![*p]).collect() };
         let mut bias = self.bias.start(&queries, keys, cache.step_mask(keys, &device), &device);
-        let mask = cache.cross_mask.clone();
+        let (mask, sharing) = (cache.cross_mask.clone(), cache.sharing.clone());
         for (index, (block, layer)) in self.blocks.iter().zip(&mut cache.layers).enumerate() {
-            let cross = layer.cross.clone();
+            let cross = Context { keys_values: layer.cross.clone(), mask: Some(&mask), sharing: sharing.as_ref() };
             let remember = |new| layer.push(new, &positions, keys);
-            x = block.forward(x, bias.of(index), Some((cross, Some(&mask))), remember, deltas);
+            x = block.forward(x, bias.of(index), Some(cross), remember, deltas);
         }
         cache.advance();
         self.last_norm.forward(x, deltas)

@@ -5,13 +5,14 @@ use crate::reference::{
     Reference, TOLERANCE, assert_close, backbone, backbone_at, decoder_inputs, folder, is_backbone, lengths,
     parity_folder, values, without_padding,
 };
-use s3delta::t5::{Backbone, Frozen, Generated, GreedyOptions, generate_greedy};
+use s3delta::t5::{Backbone, DecodeSettings, Frozen, Generated};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::slice::from_ref;
 
 const VARIANTS: [&str; 6] = ["tiny-v1.0", "tiny-v1.1", "tiny-v1.1-tied", "tiny-mt5", "tiny-umt5", "tiny-byt5"];
-const NEW_TOKENS: GreedyOptions = GreedyOptions { max_new_tokens: 24, min_new_tokens: 0 };
+/// Tokens of `greedy_ids`.
+const NEW_TOKENS: usize = 24;
 
 /// The tiny backbones, the shards of one with what is expected of the single file, and a directory of the caller's in
 /// S3DELTA_PARITY, such as a published T5, with an `expected.safetensors` of the same tensors (24 new tokens).
@@ -35,13 +36,15 @@ fn forced(backbone: &Backbone, sources: &[Vec<u32>], inputs: &[Vec<u32>]) -> Vec
     without_padding(&logits, &lengths(inputs), backbone.config.vocab_size)
 }
 
-fn generate(backbone: &Backbone, sources: &[Vec<u32>], options: GreedyOptions) -> Vec<Generated> {
+/// Greedy decoding of at least and at most so many tokens.
+fn generate(backbone: &Backbone, sources: &[Vec<u32>], least: usize, most: usize) -> Vec<Generated> {
     let encoded = backbone.model.encode(&backbone.model.batch(sources).unwrap(), &Frozen);
-    generate_greedy(&backbone.model, &backbone.config, &encoded, options, &Frozen).unwrap()
+    let settings = DecodeSettings { min_new_tokens: least, ..DecodeSettings::new(&backbone.config, most) };
+    s3delta::t5::generate(&backbone.model, &encoded, sources, &settings, &Frozen).unwrap().concat()
 }
 
 fn greedy(backbone: &Backbone, sources: &[Vec<u32>]) -> Vec<Vec<u32>> {
-    generate(backbone, sources, NEW_TOKENS).into_iter().map(|row| row.ids).collect()
+    generate(backbone, sources, 0, NEW_TOKENS).into_iter().map(|row| row.ids).collect()
 }
 
 /// Mean negative log-probability of the targets, in f64.
@@ -112,8 +115,7 @@ fn a_score_is_the_log_probability_of_its_ids() {
         let (backbone, expected) = (backbone(folder), Reference::open(folder, "expected.safetensors"));
         let sources = expected.sources();
         for min_new_tokens in [0, 20] {
-            let options = GreedyOptions { max_new_tokens: 22, min_new_tokens };
-            for (source, row) in sources.iter().zip(generate(&backbone, &sources, options)) {
+            for (source, row) in sources.iter().zip(generate(&backbone, &sources, min_new_tokens, 22)) {
                 let end = row.ids.iter().position(|id| *id == backbone.config.eos).map_or(22, |at| at + 1);
                 assert!(end > min_new_tokens && end == row.ids.len(), "{folder}: {:?}", row.ids);
                 let targets = [row.ids];
