@@ -119,7 +119,7 @@ fn absent_and_damaged_files_are_named() {
     check_refused(parent, &[INDEX, "`..`", "same directory"]);
 }
 
-/// One for the directory; `t5::config_file` tests the rest.
+/// One for the directory; `t5::config_file` tests the others.
 #[test]
 fn configurations_that_change_the_maths_are_refused_by_name() {
     let v10 = || Copy::of("tiny-v1.0");

@@ -321,3 +321,38 @@ fn shard_files(dir: &Path, index: &Path) -> Result<Vec<PathBuf>> {
     }
     Ok(names.iter().map(|name| dir.join(name)).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::tensor::TensorView;
+
+    /// A matrix of more than one [`PIECE`], as it is and transposed, loaded ahead and taken alone.
+    #[test]
+    fn a_large_matrix_arrives_piece_by_piece() {
+        let (rows, width) = (5000, 1024);
+        assert!(rows * width * 4 > PIECE);
+        let wanted: Vec<f32> = (0..rows * width).map(|i| i as f32).collect();
+        let bytes: Vec<u8> = wanted.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let view = TensorView::new(Dtype::F32, vec![rows, width], &bytes).unwrap();
+        let file = safetensors::serialize([(EMBEDDING, view)], None).unwrap();
+        std::fs::write(dir.path().join("model.safetensors"), file).unwrap();
+
+        let parts = |width| vec![(EMBEDDING.to_string(), width)];
+        let plain = ParameterSpec { parts: parts(width), rows, transposed: false };
+        let turned = ParameterSpec { parts: parts(rows), rows: width, transposed: true };
+        for ahead in [false, true] {
+            let mut weights = WeightsFile::open(dir.path(), &Device::flex()).unwrap();
+            if ahead {
+                weights.load(vec![turned.clone(), plain.clone()]).unwrap();
+            }
+            let found = weights.take(&turned).unwrap().transpose().try_into_vec_as::<f32>().unwrap();
+            assert!(found == wanted, "transposed, ahead: {ahead}");
+            let found = weights.take(&plain).unwrap().try_into_vec_as::<f32>().unwrap();
+            assert!(found == wanted, "as it is, ahead: {ahead}");
+            assert!(weights.loaded.is_empty());
+            weights.check_all_taken().unwrap();
+        }
+    }
+}
