@@ -5,9 +5,8 @@ use super::{
     completions::{Choice, Completion, usage},
     model::Served,
     observe::{RequestId, error_body},
-    text::Text,
 };
-use crate::serve::{self, Event, FinishReason, GenerateRequest};
+use crate::serve::{self, Event, FinishReason, GenerateRequest, TextStream};
 use axum::response::sse;
 use futures_util::{
     StreamExt,
@@ -22,7 +21,7 @@ pub(crate) struct Row {
     index: usize,
     events: Receiver<Event>,
     engine: serve::Engine,
-    text: Text,
+    text: TextStream,
     ended: bool,
 }
 
@@ -36,7 +35,7 @@ pub(crate) fn start(
     let row = |(index, ids): (usize, Vec<u32>)| {
         let request = GenerateRequest { adapter: model.adapter.clone(), ids, max_new_tokens };
         let events = state.engine.generate(request)?;
-        Ok(Row { index, events, engine: state.engine.clone(), text: Text::new(stops.to_vec()), ended: false })
+        Ok(Row { index, events, engine: state.engine.clone(), text: TextStream::new(stops.to_vec()), ended: false })
     };
     prompts.into_iter().enumerate().map(row).collect()
 }
@@ -47,10 +46,13 @@ impl Row {
         while !self.ended {
             let (text, finish_reason) = match self.events.recv().await {
                 Some(Event::Token { id, .. }) => {
-                    let piece = self.text.push(self.engine.tokenizer(), id)?;
-                    (piece.text, piece.stopped.then_some(FinishReason::Stop))
+                    let part = self.engine.tokenizer().push(&mut self.text, id)?;
+                    (part.text, part.stopped.then_some(FinishReason::Stop))
                 }
-                Some(Event::Finished { reason }) => (self.text.finish(self.engine.tokenizer())?, Some(reason)),
+                Some(Event::Finished { reason }) => {
+                    let part = self.engine.tokenizer().finish(&mut self.text)?;
+                    (part.text, Some(if part.stopped { FinishReason::Stop } else { reason }))
+                }
                 Some(Event::Failed(error)) => return Err(error.into()),
                 None => return Err(serve::Error::Stopped.into()),
             };

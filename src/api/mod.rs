@@ -25,7 +25,6 @@ mod predictions;
 mod routes;
 mod structures;
 mod tasks;
-mod text;
 mod transfers;
 mod upload;
 

@@ -4,6 +4,7 @@
 //! `true` to `is_abandoned`, so that the engine skips it. This file never touches a tensor.
 
 use crate::structure::{Shape, Structure};
+use crate::t5::{TextPart, TextStream};
 use serde::Serialize;
 use std::{path::PathBuf, sync::Arc, time::Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -56,6 +57,10 @@ pub trait Tokenize: Send + Sync {
     fn encode(&self, text: &str) -> Result<Vec<u32>>;
     /// The text of ids, special tokens left out.
     fn decode(&self, ids: &[u32]) -> Result<String>;
+    /// The text that one more token adds to a row, as [`TextStream::push`].
+    fn push(&self, text: &mut TextStream, id: u32) -> Result<TextPart>;
+    /// What was kept back of a row's text, as [`TextStream::finish`].
+    fn finish(&self, text: &mut TextStream) -> Result<TextPart>;
 }
 
 /// What to load beside the backbone for a request. The generation's digest is the cache's key, never a name.
@@ -277,17 +282,8 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Words;
-
-    impl Tokenize for Words {
-        fn encode(&self, text: &str) -> Result<Vec<u32>> {
-            Ok(text.bytes().map(u32::from).collect())
-        }
-        fn decode(&self, ids: &[u32]) -> Result<String> {
-            Ok(ids.iter().filter_map(|id| char::from_u32(*id)).collect())
-        }
-    }
+    use crate::serve::Text;
+    use crate::t5::Tokenizer;
 
     fn engine(capacity: usize) -> (Engine, mpsc::Receiver<Command>) {
         let shape = Shape {
@@ -302,7 +298,11 @@ mod tests {
             vocab_size: 100,
         };
         let (name, digest, device) = ("tiny".into(), "00".into(), "cpu".into());
-        Engine::new(BackboneInfo { name, shape, parameters: 1, digest, device }, Arc::new(Words), capacity)
+        Engine::new(
+            BackboneInfo { name, shape, parameters: 1, digest, device },
+            Arc::new(Text::from(Tokenizer::bytes())),
+            capacity,
+        )
     }
 
     fn ids() -> GenerateRequest {
