@@ -6,9 +6,8 @@ use super::{
     logprobs::Recorder,
     model::Served,
     observe::{RequestId, error_body},
-    text::Text,
 };
-use crate::serve::{self, Event, FinishReason, GenerateRequest, Generation};
+use crate::serve::{self, Event, FinishReason, GenerateRequest, Generation, TextPart, TextStream};
 use crate::t5::DecodeSettings;
 use axum::response::sse;
 use futures_util::{
@@ -37,7 +36,7 @@ pub(crate) struct Row {
 
 /// One text under way.
 struct Line {
-    text: Text,
+    text: TextStream,
     /// Characters sent.
     sent: usize,
     logprobs: Option<Recorder>,
@@ -53,7 +52,7 @@ pub(crate) fn start(
 ) -> Result<Vec<Row>> {
     let texts = settings.num_return_sequences;
     let line = || Line {
-        text: Text::new(wanted.stops.clone()),
+        text: TextStream::new(wanted.stops.clone()),
         sent: 0,
         logprobs: wanted.logprobs.map(Recorder::new),
         ended: false,
@@ -72,23 +71,24 @@ impl Row {
     async fn next(&mut self) -> Result<Option<Choice>> {
         while self.lines.iter().any(|line| !line.ended) {
             let tokenizer = self.engine.tokenizer();
-            let (sequence, text, stopped, finish_reason) = match self.generation.recv().await {
+            let (sequence, part, reason) = match self.generation.recv().await {
                 Some(Event::Token { sequence, token }) => {
                     let line = &mut self.lines[sequence];
                     if line.ended {
                         continue; // behind a stop text
                     }
                     line.logprobs.as_mut().map(|logprobs| logprobs.push(tokenizer, &token)).transpose()?;
-                    let piece = line.text.push(tokenizer, token.id)?;
-                    (sequence, piece.text, piece.stopped, piece.stopped.then_some(FinishReason::Stop))
+                    (sequence, tokenizer.push(&mut line.text, token.id)?, None)
                 }
                 Some(Event::Finished { sequence, .. }) if self.lines[sequence].ended => continue,
                 Some(Event::Finished { sequence, reason }) => {
-                    (sequence, self.lines[sequence].text.finish(tokenizer)?, false, Some(reason))
+                    (sequence, tokenizer.finish(&mut self.lines[sequence].text)?, Some(reason))
                 }
                 Some(Event::Failed(error)) => return Err(error.into()),
                 None => return Err(serve::Error::Stopped.into()),
             };
+            let TextPart { text, stopped } = part;
+            let finish_reason = if stopped { Some(FinishReason::Stop) } else { reason };
             if stopped {
                 self.generation.stop(sequence);
             }

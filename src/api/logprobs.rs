@@ -90,29 +90,27 @@ impl Logprobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::Text;
+    use crate::t5::Tokenizer;
 
-    /// Ids are bytes.
-    struct Bytes;
+    /// ByT5's: the id of a byte is 3 more.
+    fn bytes() -> Text {
+        Text::from(Tokenizer::bytes())
+    }
 
-    impl Tokenize for Bytes {
-        fn encode(&self, text: &str) -> Result<Vec<u32>> {
-            Ok(text.bytes().map(u32::from).collect())
-        }
-        fn decode(&self, ids: &[u32]) -> Result<String> {
-            let bytes: Vec<u8> = ids.iter().filter(|id| **id > 1).map(|id| *id as u8).collect();
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        }
+    fn id(byte: u8) -> u32 {
+        u32::from(byte) + 3
     }
 
     #[test]
     fn tokens_have_their_texts_offsets_and_alternatives() {
         let mut recorder = Recorder::new(2);
         for (at, byte) in "aé.".bytes().enumerate() {
-            let top = vec![(u32::from(byte), -0.1), (1, -3.0), (0, -4.0)];
-            recorder.push(&Bytes, &Token { id: byte.into(), logprob: -0.5 - at as f32, top }).unwrap();
+            let top = vec![(id(byte), -0.1), (1, -3.0), (0, -4.0)];
+            recorder.push(&bytes(), &Token { id: id(byte), logprob: -0.5 - at as f32, top }).unwrap();
         }
         let found = recorder.take(None);
-        assert_eq!(found.tokens, ["a", "\u{fffd}", "é", "."]);
+        assert_eq!(found.tokens, ["a", "token_id:198", "é", "."]);
         assert_eq!(found.token_logprobs, [-0.5, -1.5, -2.5, -3.5]);
         let top: Vec<_> = found.top_logprobs.as_ref().unwrap()[0].iter().map(|(text, p)| (text.as_str(), *p)).collect();
         assert_eq!(top, [("a", -0.1), ("token_id:0", -4.0), ("token_id:1", -3.0)]);
@@ -123,7 +121,7 @@ mod tests {
     fn what_a_stop_text_cuts_off_is_not_told() {
         let mut recorder = Recorder::new(0);
         for byte in "abc".bytes() {
-            recorder.push(&Bytes, &Token { id: byte.into(), logprob: -1.0, top: Vec::new() }).unwrap();
+            recorder.push(&bytes(), &Token { id: id(byte), logprob: -1.0, top: Vec::new() }).unwrap();
         }
         let found = recorder.take(Some(1));
         assert_eq!((found.tokens, found.text_offset, found.top_logprobs), (vec!["a".to_string()], vec![0], None));

@@ -27,7 +27,6 @@ mod predictions;
 mod routes;
 mod structures;
 mod tasks;
-mod text;
 mod transfers;
 mod upload;
 

@@ -4,7 +4,7 @@
 //! `true` to `is_abandoned`, so that the engine skips it. This file never touches a tensor.
 
 use crate::structure::{Shape, Structure};
-use crate::t5::{DecodeSettings, Token};
+use crate::t5::{DecodeSettings, TextPart, TextStream, Token};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,6 +70,10 @@ pub trait Tokenize: Send + Sync {
     fn encode(&self, text: &str) -> Result<Vec<u32>>;
     /// The text of ids, special tokens left out.
     fn decode(&self, ids: &[u32]) -> Result<String>;
+    /// The text that one more token adds to a row, as [`TextStream::push`].
+    fn push(&self, text: &mut TextStream, id: u32) -> Result<TextPart>;
+    /// What was kept back of a row's text, as [`TextStream::finish`].
+    fn finish(&self, text: &mut TextStream) -> Result<TextPart>;
 }
 
 /// What to load beside the backbone for a request. The generation's digest is the cache's key, never a name.
@@ -343,17 +347,8 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Words;
-
-    impl Tokenize for Words {
-        fn encode(&self, text: &str) -> Result<Vec<u32>> {
-            Ok(text.bytes().map(u32::from).collect())
-        }
-        fn decode(&self, ids: &[u32]) -> Result<String> {
-            Ok(ids.iter().filter_map(|id| char::from_u32(*id)).collect())
-        }
-    }
+    use crate::serve::Text;
+    use crate::t5::Tokenizer;
 
     fn engine(capacity: usize) -> (Engine, mpsc::Receiver<Command>) {
         let shape = Shape {
@@ -369,7 +364,8 @@ mod tests {
         };
         let (name, digest, device) = ("tiny".into(), "00".into(), "cpu".into());
         let decoding = Err("not asked for".into());
-        Engine::new(BackboneInfo { name, shape, parameters: 1, digest, device, decoding }, Arc::new(Words), capacity)
+        let info = BackboneInfo { name, shape, parameters: 1, digest, device, decoding };
+        Engine::new(info, Arc::new(Text::from(Tokenizer::bytes())), capacity)
     }
 
     fn ids() -> GenerateRequest {

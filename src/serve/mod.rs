@@ -20,6 +20,7 @@ mod testing;
 mod text;
 mod view;
 
+pub use crate::t5::{TextPart, TextStream};
 pub use engine::start;
 pub use handle::{
     Adapter, BackboneInfo, Command, Engine, Error, Event, FinishReason, Generate, GenerateRequest, Generation, Result,

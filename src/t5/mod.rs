@@ -46,5 +46,5 @@ pub use linear::LinearGroup;
 pub use model::{Encoded, T5};
 pub use score::{Target, score_targets};
 pub use source::{ParameterSource, ParameterSpec, parameter_specs};
-pub use tokenizer::{TextStream, Tokenizer};
+pub use tokenizer::{TextPart, TextStream, Tokenizer};
 pub use weights::WeightsFile;

@@ -12,9 +12,11 @@ use s3delta::{
     config::Config,
     jobs::{Control, Failure, Jobs, Progress, Runner},
     registry::{JobRecord, PageRequest, Registry, StructureFilter},
-    serve::{BackboneInfo, Command, Engine, Error, FinishReason, Result as Served, Tokenize},
+    serve::{
+        BackboneInfo, Command, Engine, Error, FinishReason, Result as Served, Text, TextPart, TextStream, Tokenize,
+    },
     structure::{DeltaModule, Kind, Origin, Positions, Provenance, Shape, Structure},
-    t5::{Backbone, DecodeSettings, Token},
+    t5::{Backbone, DecodeSettings, Token, Tokenizer},
 };
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, mpsc};
@@ -27,19 +29,26 @@ pub(crate) const BACKBONE: &str = "0123456789abcdef0123456789abcdef";
 /// An id that the engine makes of the source `poison`.
 const POISON: u32 = 299;
 
-/// Ids are bytes and 3; the end token is 1.
+/// ByT5's tokenizer, which some texts and ids kill.
 struct Bytes;
 
 impl Tokenize for Bytes {
     fn encode(&self, text: &str) -> Served<Vec<u32>> {
         assert_ne!(text, "unreadable", "a text that the tokenizer dies of");
-        Ok(text.bytes().map(|byte| u32::from(byte) + 3).chain([1]).collect())
+        Text::from(Tokenizer::bytes()).encode(text)
     }
 
     fn decode(&self, ids: &[u32]) -> Served<String> {
-        assert!(!ids.contains(&POISON), "an id that the tokenizer dies of");
-        let bytes: Vec<u8> = ids.iter().filter(|id| **id >= 3).map(|id| (id - 3) as u8).collect();
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Text::from(Tokenizer::bytes()).decode(ids)
+    }
+
+    fn push(&self, text: &mut TextStream, id: u32) -> Served<TextPart> {
+        assert_ne!(id, POISON, "an id that the tokenizer dies of");
+        Text::from(Tokenizer::bytes()).push(text, id)
+    }
+
+    fn finish(&self, text: &mut TextStream) -> Served<TextPart> {
+        Text::from(Tokenizer::bytes()).finish(text)
     }
 }
 
