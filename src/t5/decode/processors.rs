@@ -116,10 +116,8 @@ pub fn top_p(scores: &mut [f32], p: f64, keep: usize) {
     let (surely, mut order): (Vec<usize>, Vec<usize>) =
         possible(scores).into_iter().partition(|id| probabilities[*id] < least);
     order.sort_by(|a, b| scores[*a].total_cmp(&scores[*b]));
-    let mut kept = nth_best(scores, keep);
-    if order.len() >= keep {
-        kept = f32::INFINITY; // those that are sorted are enough
-    }
+    // where those that are sorted are enough, none of the others stays
+    let kept = if order.len() >= keep { f32::INFINITY } else { nth_best(scores, keep) };
     let mut sum = 0.0f64;
     for id in surely {
         sum += f64::from(probabilities[id]);
