@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 /// Ways to decode that every backbone has.
-const DECODING: [&str; 1] = ["greedy"];
+const DECODING: [&str; 4] = ["greedy", "sampling", "beams", "beam sampling"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Backbone {
@@ -48,9 +48,12 @@ impl Backbone {
             "outputs_scaled": config.scale_outputs,
             "activation": config.activation,
             "position_bias": if config.has_position_bias(1) { "in every block" } else { "shared by a stack's blocks" },
-            "tokenizer": tokenizer.as_ref().ok().map(|tokenizer| tokenizer.vocab_size()),
+            "tokenizer": tokenizer.as_ref().ok().map(|tokenizer| {
+                serde_json::json!({"kind": tokenizer.kind(), "vocab_size": tokenizer.vocab_size()})
+            }),
             "tokenizer_error": tokenizer.as_ref().err().map(ToString::to_string),
             "decoding": DECODING,
+            "decoding_error": opened.decoding().err().map(|error| error.to_string()),
             "memory_bytes": opened.memory_bytes(),
             "device": named.to_string(),
             "open_seconds": seconds,

@@ -3,13 +3,10 @@
 use crate::t5::{Backbone, DecodeSettings, EarlyStopping};
 use anyhow::Result;
 
-/// Tokens at most where neither a flag nor the backbone says.
-const TOKENS: usize = 32;
-
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Decoding")]
 pub(super) struct Decoding {
-    /// Tokens to make at most; 32, or what the backbone's generation_config.json says.
+    /// Tokens to make at most; what the backbone's generation_config.json says, or 64.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     max_new_tokens: Option<u16>,
     /// Tokens to make at least.
@@ -70,9 +67,6 @@ impl Decoding {
     /// The backbone's settings with those of the flags. What does not go together is a usage error.
     pub(super) fn settings(&self, backbone: &Backbone) -> Result<DecodeSettings> {
         let mut settings = backbone.decoding()?.clone();
-        if settings.max_new_tokens == DecodeSettings::defaults(&backbone.config).max_new_tokens {
-            settings.max_new_tokens = TOKENS;
-        }
         set(&mut settings.max_new_tokens, self.max_new_tokens.map(usize::from));
         set(&mut settings.min_new_tokens, self.min_new_tokens);
         set(&mut settings.num_beams, self.num_beams.map(usize::from));

@@ -7,6 +7,7 @@ mod adapters;
 mod compute;
 mod decoding;
 mod engine;
+mod generation;
 mod handle;
 #[cfg(test)]
 mod properties;
@@ -22,9 +23,7 @@ mod view;
 
 pub use crate::t5::{TextPart, TextStream};
 pub use engine::start;
-pub use handle::{
-    Adapter, BackboneInfo, Command, Engine, Error, Event, FinishReason, Generate, GenerateRequest, Generation, Result,
-    Score, ScoreRequest, Tokenize,
-};
+pub use generation::{Event, FinishReason, Generate, GenerateRequest, Generation};
+pub use handle::{Adapter, BackboneInfo, Command, Engine, Error, Result, Score, ScoreRequest, Tokenize};
 pub use settings::Settings;
 pub use text::Text;

@@ -1,6 +1,6 @@
 //! What generations and scorings have in common, and what makes either of them unservable.
 
-use super::handle::{MOST_EVENTS, events};
+use super::generation::{MOST_EVENTS, events};
 use super::{Adapter, Command, Error, Result, Settings};
 use crate::structure::Shape;
 use std::sync::Arc;

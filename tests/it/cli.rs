@@ -64,7 +64,7 @@ fn usage_and_failures_have_their_exit_codes() {
     fails(home.path(), &["search", "--task", "builtin-topic", "--budget", "many"], 2, "is not 102458");
     fails(home.path(), &["search", "--task", "builtin-topic", "--budget", "3"], 1, "smallest module");
     fails(home.path(), &["retrain", "--task", "nix", "--structure", "bitfit"], 1, "nix");
-    fails(home.path(), &["generate", "--backbone", "/nowhere", "--text", "x"], 1, "tokenizer.json\n");
+    fails(home.path(), &["generate", "--backbone", "/nowhere", "--text", "x"], 1, "config.json and model.safetensors");
     fails(home.path(), &["adapters", "show", "nix"], 1, "nix");
     if cfg!(not(feature = "cuda")) {
         fails(home.path(), &["serve", "--device", "cuda:0"], 1, "--features cuda");

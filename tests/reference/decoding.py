@@ -72,7 +72,8 @@ def cases():
     ]
     for number, settings in enumerate(processors):
         alone = any(name.startswith("encoder") for name in settings)
-        for num_beams, returned in ((1, 1), (3, 2), (4, 4)):
+        tied = isinstance(settings.get("forced_eos_token_id"), list)  # equal scores, of which beams take either
+        for num_beams, returned in ((1, 1),) if tied else ((1, 1), (3, 2), (4, 4)):
             for rows in ([[0], [4]] if alone else [[0, 1, 2, 3]]):
                 search = {"num_beams": num_beams, "num_return_sequences": returned} if num_beams > 1 else {}
                 early = {"early_stopping": [True, False, "never"][number % 3]} if num_beams > 1 else {}

@@ -14,8 +14,6 @@ pub mod processors;
 mod scores;
 mod sequences;
 mod settings;
-#[cfg(test)]
-mod tests;
 
 pub use generate::{Generated, generate};
 pub use sequences::{Advance, Ended, Finished, Made, Sequences, StepError, Token};

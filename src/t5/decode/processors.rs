@@ -109,13 +109,23 @@ pub fn top_k(scores: &mut [f32], k: usize) {
 
 /// `TopPLogitsWarper`: forbids the least likely tokens whose probabilities sum to at most 1 − p, but keeps the best `keep`.
 pub fn top_p(scores: &mut [f32], p: f64, keep: usize) {
-    let mut order = possible(scores);
-    order.sort_by(|a, b| scores[*a].total_cmp(&scores[*b]));
     let probabilities = softmax(scores);
     let most = (1.0 - p) as f32;
+    // together they come to no more than `most`, so they go without being sorted
+    let least = most / scores.len() as f32;
+    let (surely, mut order): (Vec<usize>, Vec<usize>) =
+        possible(scores).into_iter().partition(|id| probabilities[*id] < least);
+    order.sort_by(|a, b| scores[*a].total_cmp(&scores[*b]));
+    // where those that are sorted are enough, none of the others stays
+    let kept = if order.len() >= keep { f32::INFINITY } else { nth_best(scores, keep) };
     let mut sum = 0.0f64;
-    let last = order.len().saturating_sub(keep);
-    for id in &order[..last] {
+    for id in surely {
+        sum += f64::from(probabilities[id]);
+        if scores[id] < kept {
+            scores[id] = f32::NEG_INFINITY;
+        }
+    }
+    for id in &order[..order.len().saturating_sub(keep)] {
         sum += f64::from(probabilities[*id]);
         if sum as f32 > most {
             break;

@@ -54,11 +54,11 @@ pub(super) fn draw_several(scores: &[f32], n: usize, random: &mut ChaCha8Rng) ->
     Some(drawn)
 }
 
-/// exp(s − max s), in f64 so that a sum over a large vocabulary is exact enough; none where all are −∞.
+/// exp(s − max s), as f64 so that a sum over a large vocabulary is exact enough; none where all are −∞.
 fn weights(scores: &[f32]) -> Option<Vec<f64>> {
     let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     // a tiny temperature makes scores infinite, whose difference is no number
-    let weight = |score: &f32| if *score == most { 1.0 } else { f64::from(score - most).exp() };
+    let weight = |score: &f32| if *score == most { 1.0 } else { f64::from((score - most).exp()) };
     (most > f32::NEG_INFINITY).then(|| scores.iter().map(weight).collect())
 }
 

@@ -179,11 +179,11 @@ impl DecodeSettings {
             ("epsilon_cutoff", self.epsilon_cutoff, (0.0..1.0).contains(&self.epsilon_cutoff), "0 to less than 1"),
             ("eta_cutoff", self.eta_cutoff, (0.0..1.0).contains(&self.eta_cutoff), "0 to less than 1"),
             ("length_penalty", self.length_penalty, true, "a finite number"),
-            ("repetition_penalty", self.repetition_penalty, self.repetition_penalty > 0.0, "more than 0"),
+            ("repetition_penalty", self.repetition_penalty, self.repetition_penalty as f32 > 0.0, "more than 0"),
             (
                 "encoder_repetition_penalty",
                 self.encoder_repetition_penalty,
-                self.encoder_repetition_penalty > 0.0,
+                self.encoder_repetition_penalty as f32 > 0.0,
                 "more than 0",
             ),
             ("presence_penalty", self.presence_penalty, true, "a finite number"),

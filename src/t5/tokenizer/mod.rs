@@ -208,6 +208,14 @@ impl Tokenizer {
         }
     }
 
+    /// `pieces`, or `bytes` of a ByT5.
+    pub fn kind(&self) -> &'static str {
+        match self.kind {
+            Kind::Pieces(_) => "pieces",
+            Kind::Bytes(_) => "bytes",
+        }
+    }
+
     /// One more than the greatest id of a token.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size

@@ -271,6 +271,25 @@ async fn completions_stream() {
 }
 
 #[tokio::test]
+async fn completions_stream_several_texts_with_log_probabilities() {
+    let bench = Bench::new();
+    let request =
+        json!({"model": "tiny", "prompt": ["é", "b"], "n": 2, "temperature": 1, "logprobs": 0, "stream": true});
+    let text = bench.post("/v1/completions", request).await.text();
+    let mut texts = vec![String::new(); 4];
+    let (mut tokens, mut ends) = (vec![0; 4], 0);
+    for part in text.split("\n\n").filter_map(|part| part.strip_prefix("data: {")) {
+        let part: Value = serde_json::from_str(&format!("{{{part}")).unwrap();
+        let choice = &part["choices"][0];
+        let index = choice["index"].as_u64().unwrap() as usize;
+        texts[index] += choice["text"].as_str().unwrap();
+        tokens[index] += choice["logprobs"]["tokens"].as_array().unwrap().len();
+        ends += usize::from(choice["finish_reason"] == "stop");
+    }
+    assert_eq!((texts, tokens, ends), (["é", "é#1", "b", "b#1"].map(String::from).to_vec(), vec![2, 4, 1, 3], 4));
+}
+
+#[tokio::test]
 async fn predictions() {
     let bench = Bench::stocked().await;
     let inputs = json!([{"sentence": "so positive"}, {"sentence": "how negative"}]);
