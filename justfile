@@ -25,6 +25,21 @@ doc $RUSTDOCFLAGS="-D warnings":
 test:
     cargo test --release
 
+# The numbers of transformers, made anew by all scripts of tests/reference and compared; make.py says how to install.
+parity python=env("S3DELTA_PEERS", "target/peers/bin/python"):
+    #!/usr/bin/env bash
+    set -euo pipefail
+    made=$(mktemp -d)
+    trap 'rm -rf "$made"' EXIT
+    "{{ python }}" tests/reference/make.py --out "$made"
+    for script in tests/reference/*.py; do
+        # the others may build on what make.py makes; a file without the flag is a part of one of them
+        if [ "$script" != tests/reference/make.py ] && grep -q -e '"--out"' "$script"; then
+            "{{ python }}" "$script" --out "$made"
+        fi
+    done
+    S3DELTA_PARITY=$made cargo test --release --test it -- parity decoding tokenizer
+
 # Licences, sources and banned crates.
 deny:
     cargo deny check bans licenses sources

@@ -4,7 +4,7 @@ use super::{
     ApiError, AppState, ErrorBody, Result,
     auth::{Infer, May},
     extract::Json,
-    generation::{Row, parts, start},
+    generation::{Row, Wanted, parts, start},
     model::Served,
     observe::RequestId,
 };
@@ -19,9 +19,9 @@ use axum::{
 };
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// Tokens made where a request does not say.
-const DEFAULT_TOKENS: usize = 64;
 /// Stop texts of a request.
 const MOST_STOPS: usize = 4;
 
@@ -33,7 +33,7 @@ pub struct CompletionRequest {
     pub model: String,
     /// One text or several, or their token ids.
     pub prompt: Prompt,
-    /// Most tokens to make for each prompt; 64 if absent.
+    /// Most tokens to make for each text; if absent what the backbone's generation_config.json says, or 64.
     pub max_tokens: Option<usize>,
     /// Whether to send the text as it is made.
     pub stream: Option<bool>,
@@ -41,35 +41,82 @@ pub struct CompletionRequest {
     pub stream_options: Option<StreamOptions>,
     /// One text or up to four at which to stop; they are not sent.
     pub stop: Option<Stop>,
-    /// Only 1.
+    /// Texts for each prompt, 1 if absent: drawn ones, or the best of as many beams.
     pub n: Option<usize>,
-    /// Only 1.
+    /// Only as many as `n`.
     pub best_of: Option<usize>,
-    /// Only 0: the most likely token is taken.
+    /// Draws tokens, their scores divided by it. Absent or 0: the likeliest token is taken, unlike OpenAI's default of 1.
     pub temperature: Option<f64>,
-    /// Only 1.
+    /// Draw among the likeliest tokens that together have this probability; needs `temperature`.
     pub top_p: Option<f64>,
-    /// Only 1.
-    pub top_k: Option<i64>,
-    /// Only 1.
-    pub num_beams: Option<usize>,
-    /// Without effect, as nothing is drawn.
+    /// Of the draws; another one each time if absent. The same seed gives the same texts, whatever else is served.
     pub seed: Option<i64>,
-    /// Not available.
-    pub logprobs: Option<u32>,
+    /// Tell each token's log-probability and so many of the likeliest ones of its step, 0 to 20.
+    pub logprobs: Option<usize>,
     /// Only false: the prompt is no part of the text.
     pub echo: Option<bool>,
     /// Not available.
     pub suffix: Option<String>,
-    /// Only 0.
+    /// Subtracted from the score of every token that was made.
     pub presence_penalty: Option<f64>,
-    /// Only 0.
+    /// Subtracted from a token's score as often as it was made.
     pub frequency_penalty: Option<f64>,
-    /// Only empty.
-    #[schema(value_type = Option<Object>)]
-    pub logit_bias: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What to add to the scores of tokens, −100 to 100, by their ids.
+    pub logit_bias: Option<BTreeMap<String, f32>>,
     /// Without effect.
     pub user: Option<String>,
+    /// Not in OpenAI's interface, as all that follows; names and meanings are those of transformers' `GenerationConfig`.
+    /// Draw among so many of the likeliest tokens, 0 (if absent) for all; needs `temperature`.
+    pub top_k: Option<usize>,
+    /// Draw among tokens with this part of the likeliest one's probability; needs `temperature`.
+    pub min_p: Option<f64>,
+    /// Draw among the most typical tokens that together have this probability; needs `temperature`.
+    pub typical_p: Option<f64>,
+    /// Beams, 1 if absent. Their texts are known, and sent in a stream, at the end of the search; a stop text cuts them then.
+    pub num_beams: Option<usize>,
+    /// Exponent of the length by which a finished beam's score is divided.
+    pub length_penalty: Option<f64>,
+    /// Ends the search: `true` with as many finished texts as beams, `false` by a heuristic, `"never"` once no beam can become
+    /// better.
+    pub early_stopping: Option<EarlyStop>,
+    /// Tokens at least.
+    pub min_new_tokens: Option<usize>,
+    /// More than 1 makes tokens less likely that were made.
+    pub repetition_penalty: Option<f64>,
+    /// More than 1 makes the prompt's tokens more likely.
+    pub encoder_repetition_penalty: Option<f64>,
+    /// No run of so many tokens comes twice; 0 for no limit.
+    pub no_repeat_ngram_size: Option<usize>,
+    /// No run of so many of the prompt's tokens is made; 0 for no limit.
+    pub encoder_no_repeat_ngram_size: Option<usize>,
+    /// Runs of token ids that are not made.
+    pub bad_words_ids: Option<Vec<Vec<u32>>>,
+    /// Token ids that are never made.
+    pub suppress_tokens: Option<Vec<u32>>,
+    /// Token ids that are not the first.
+    pub begin_suppress_tokens: Option<Vec<u32>>,
+    /// The first token.
+    pub forced_bos_token_id: Option<u32>,
+    /// The last token where `max_tokens` is reached.
+    pub forced_eos_token_id: Option<u32>,
+}
+
+/// `early_stopping`.
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+#[serde(untagged, expecting = "`early_stopping` must be true, false or \"never\"")]
+pub enum EarlyStop {
+    /// `true` or `false`.
+    Flag(bool),
+    /// `"never"`.
+    Word(Never),
+}
+
+/// The word `never`.
+#[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
+pub enum Never {
+    /// It.
+    #[serde(rename = "never")]
+    Never,
 }
 
 /// How to stream.
@@ -124,24 +171,37 @@ pub struct Completion {
     pub model: String,
     /// Digest of the generation that answered; null for the bare backbone.
     pub adapter_generation: Option<String>,
-    /// One for each prompt.
+    /// `n` for each prompt: those of the first one, then those of the next.
     pub choices: Vec<Choice>,
     /// Tokens read and made; in a stream only at its end, and only if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
 }
 
-/// The text for one prompt, or a part of it.
+/// A text for one prompt, or a part of it.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Choice {
-    /// Which prompt.
+    /// Which text: text k of prompt i, both counted from 0, is i · n + k.
     pub index: usize,
     /// The text.
     pub text: String,
-    /// Always null.
-    pub logprobs: Option<()>,
+    /// The log-probabilities asked for.
+    pub logprobs: Option<Logprobs>,
     /// Why it ended; null while it has not.
     pub finish_reason: Option<FinishReason>,
+}
+
+/// Log-probabilities of tokens as the model gives them, before any penalty or temperature; an entry a token.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct Logprobs {
+    /// The text that each adds; `token_id:N` where it adds none of its own.
+    pub tokens: Vec<String>,
+    /// Its log-probability.
+    pub token_logprobs: Vec<f32>,
+    /// The likeliest tokens of its step; null if none were asked for.
+    pub top_logprobs: Option<Vec<BTreeMap<String, f32>>>,
+    /// Where it begins in the text, in characters.
+    pub text_offset: Vec<usize>,
 }
 
 /// Tokens read and made.
@@ -166,7 +226,7 @@ pub(crate) async fn create_completion(
     Extension(id): Extension<RequestId>,
     Json(request): Json<CompletionRequest>,
 ) -> Result<Response> {
-    let max_new_tokens = request.check(&state)?;
+    let settings = Arc::new(request.settings(&state)?);
     let stops = request.stops()?;
     let (reference, prompt) = (request.model.clone(), request.prompt.clone());
     let (model, prompts) = state.blocking(move |state| prepare(state, &reference, prompt)).await?;
@@ -180,7 +240,7 @@ pub(crate) async fn create_completion(
         usage: None,
     };
     let prompt_tokens = prompts.iter().map(Vec::len).sum();
-    let rows = start(&state, &model, prompts, max_new_tokens, &stops)?;
+    let rows = start(&state, &model, prompts, &settings, Wanted { stops, logprobs: request.logprobs })?;
     if request.stream == Some(true) {
         let usage = request.stream_options.is_some_and(|options| options.include_usage);
         let parts = parts(head, model, rows, usage.then_some(prompt_tokens), id);
@@ -188,44 +248,11 @@ pub(crate) async fn create_completion(
     }
     let done = try_join_all(rows.into_iter().map(Row::whole)).await?;
     let completion_tokens = done.iter().map(|(_, tokens)| tokens).sum();
-    let choices = done.into_iter().map(|(choice, _)| choice).collect();
+    let choices = done.into_iter().flat_map(|(choices, _)| choices).collect();
     Ok(Json(Completion { choices, usage: Some(usage(prompt_tokens, completion_tokens)), ..head }).into_response())
 }
 
 impl CompletionRequest {
-    /// Refuses what would have no effect; the most tokens to make.
-    fn check(&self, state: &AppState) -> Result<usize> {
-        let one = |value: Option<usize>| value.is_none_or(|value| value == 1);
-        let zero = |value: Option<f64>| value.is_none_or(|value| value == 0.0);
-        let rules = [
-            ("n", one(self.n), "leave it out or give 1: each prompt gets one text"),
-            ("best_of", one(self.best_of), "leave it out or give 1: nothing is drawn"),
-            ("num_beams", one(self.num_beams), "leave it out or give 1: there is no beam search yet"),
-            ("temperature", zero(self.temperature), "leave it out or give 0: the most likely token is taken"),
-            ("top_p", self.top_p.is_none_or(|p| p == 1.0), "leave it out or give 1: nothing is drawn"),
-            ("top_k", self.top_k.is_none_or(|k| k == 1), "leave it out or give 1: the most likely token is taken"),
-            ("logprobs", self.logprobs.is_none(), "leave it out: use /v1/predictions for scores of labels"),
-            ("echo", self.echo != Some(true), "leave it out: an encoder reads the prompt, it is no part of the text"),
-            ("suffix", self.suffix.is_none(), "leave it out"),
-            ("presence_penalty", zero(self.presence_penalty), "leave it out or give 0"),
-            ("frequency_penalty", zero(self.frequency_penalty), "leave it out or give 0"),
-            ("logit_bias", self.logit_bias.as_ref().is_none_or(|bias| bias.is_empty()), "leave it out"),
-        ];
-        if let Some((name, _, fix)) = rules.into_iter().find(|(_, fine, _)| !fine) {
-            return Err(
-                ApiError::unservable("parameter_unsupported", format!("`{name}` is not available: {fix}")).at(name)
-            );
-        }
-        let most = state.config.output_tokens;
-        match self.max_tokens.unwrap_or(DEFAULT_TOKENS.min(most)) {
-            tokens if (1..=most).contains(&tokens) => Ok(tokens),
-            tokens => {
-                let message = format!("`max_tokens` is {tokens}: give 1 to {most} (the setting `output_tokens`)");
-                Err(ApiError::unservable("request_invalid", message).at("max_tokens"))
-            }
-        }
-    }
-
     fn stops(&self) -> Result<Vec<String>> {
         let stops = match self.stop.clone() {
             None => Vec::new(),

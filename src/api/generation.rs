@@ -3,11 +3,12 @@
 use super::{
     AppState, Result,
     completions::{Choice, Completion, usage},
+    logprobs::Recorder,
     model::Served,
     observe::{RequestId, error_body},
-    text::Text,
 };
-use crate::serve::{self, Event, FinishReason, GenerateRequest};
+use crate::serve::{self, Event, FinishReason, GenerateRequest, Generation, TextPart, TextStream};
+use crate::t5::DecodeSettings;
 use axum::response::sse;
 use futures_util::{
     StreamExt,
@@ -15,14 +16,30 @@ use futures_util::{
 };
 use serde::Serialize;
 use std::convert::Infallible;
-use tokio::sync::mpsc::Receiver;
+use std::sync::Arc;
+
+/// What a request wants beside the settings.
+pub(crate) struct Wanted {
+    pub(crate) stops: Vec<String>,
+    /// Alternatives of each token, where log-probabilities are wanted.
+    pub(crate) logprobs: Option<usize>,
+}
 
 /// One prompt under way.
 pub(crate) struct Row {
-    index: usize,
-    events: Receiver<Event>,
+    /// Number of its first text.
+    first: usize,
+    generation: Generation,
     engine: serve::Engine,
-    text: Text,
+    lines: Vec<Line>,
+}
+
+/// One text under way.
+struct Line {
+    text: TextStream,
+    /// Characters sent.
+    sent: usize,
+    logprobs: Option<Recorder>,
     ended: bool,
 }
 
@@ -30,50 +47,86 @@ pub(crate) fn start(
     state: &AppState,
     model: &Served,
     prompts: Vec<Vec<u32>>,
-    max_new_tokens: usize,
-    stops: &[String],
+    settings: &Arc<DecodeSettings>,
+    wanted: Wanted,
 ) -> Result<Vec<Row>> {
+    let texts = settings.num_return_sequences;
+    let line = || Line {
+        text: TextStream::new(wanted.stops.clone()),
+        sent: 0,
+        logprobs: wanted.logprobs.map(Recorder::new),
+        ended: false,
+    };
     let row = |(index, ids): (usize, Vec<u32>)| {
-        let request = GenerateRequest { adapter: model.adapter.clone(), ids, max_new_tokens };
-        let events = state.engine.generate(request)?;
-        Ok(Row { index, events, engine: state.engine.clone(), text: Text::new(stops.to_vec()), ended: false })
+        let request = GenerateRequest { adapter: model.adapter.clone(), ids, settings: Arc::clone(settings) };
+        let generation = state.engine.generate(request)?;
+        let lines = (0..texts).map(|_| line()).collect();
+        Ok(Row { first: index * texts, generation, engine: state.engine.clone(), lines })
     };
     prompts.into_iter().enumerate().map(row).collect()
 }
 
 impl Row {
-    /// The next part; none after the last, which names the reason.
+    /// The next part; none after the last. The last part of each text names the reason.
     async fn next(&mut self) -> Result<Option<Choice>> {
-        while !self.ended {
-            let (text, finish_reason) = match self.events.recv().await {
-                Some(Event::Token { id, .. }) => {
-                    let piece = self.text.push(self.engine.tokenizer(), id)?;
-                    (piece.text, piece.stopped.then_some(FinishReason::Stop))
+        while self.lines.iter().any(|line| !line.ended) {
+            let tokenizer = self.engine.tokenizer();
+            let (sequence, part, reason) = match self.generation.recv().await {
+                Some(Event::Token { sequence, token }) => {
+                    let line = &mut self.lines[sequence];
+                    if line.ended {
+                        continue; // behind a stop text
+                    }
+                    line.logprobs.as_mut().map(|logprobs| logprobs.push(tokenizer, &token)).transpose()?;
+                    (sequence, tokenizer.push(&mut line.text, token.id)?, None)
                 }
-                Some(Event::Finished { reason }) => (self.text.finish(self.engine.tokenizer())?, Some(reason)),
+                Some(Event::Finished { sequence, .. }) if self.lines[sequence].ended => continue,
+                Some(Event::Finished { sequence, reason }) => {
+                    (sequence, tokenizer.finish(&mut self.lines[sequence].text)?, Some(reason))
+                }
                 Some(Event::Failed(error)) => return Err(error.into()),
                 None => return Err(serve::Error::Stopped.into()),
             };
-            self.ended = finish_reason.is_some();
-            if self.ended {
-                // tells the engine, where a stop text came, that no more tokens are wanted
-                self.events.close();
+            let TextPart { text, stopped } = part;
+            let finish_reason = if stopped { Some(FinishReason::Stop) } else { reason };
+            if stopped {
+                self.generation.stop(sequence);
             }
-            if self.ended || !text.is_empty() {
-                return Ok(Some(Choice { index: self.index, text, logprobs: None, finish_reason }));
+            let line = &mut self.lines[sequence];
+            line.ended = finish_reason.is_some();
+            line.sent += text.chars().count();
+            if !line.ended && text.is_empty() {
+                continue;
             }
+            let cut = stopped.then_some(line.sent);
+            let logprobs = line.logprobs.as_mut().map(|logprobs| logprobs.take(cut));
+            if self.lines.iter().all(|line| line.ended) {
+                // tells the engine that nothing more is wanted
+                self.generation.close();
+            }
+            return Ok(Some(Choice { index: self.first + sequence, text, logprobs, finish_reason }));
         }
         Ok(None)
     }
 
-    /// The whole text, and how many tokens were made for it.
-    pub(crate) async fn whole(mut self) -> Result<(Choice, usize)> {
-        let mut whole = Choice { index: self.index, text: String::new(), logprobs: None, finish_reason: None };
+    /// Tokens made.
+    fn tokens(&self) -> usize {
+        self.lines.iter().map(|line| line.text.tokens()).sum()
+    }
+
+    /// The whole texts, and how many tokens were made for them.
+    pub(crate) async fn whole(mut self) -> Result<(Vec<Choice>, usize)> {
+        let empty = |index| Choice { index, text: String::new(), logprobs: None, finish_reason: None };
+        let mut all: Vec<_> = (0..self.lines.len()).map(|sequence| empty(self.first + sequence)).collect();
         while let Some(part) = self.next().await? {
+            let whole = &mut all[part.index - self.first];
             whole.text += &part.text;
             whole.finish_reason = part.finish_reason;
+            if let Some(logprobs) = part.logprobs {
+                whole.logprobs.get_or_insert_default().extend(logprobs);
+            }
         }
-        Ok((whole, self.text.tokens()))
+        Ok((all, self.tokens()))
     }
 
     /// The parts, and behind them how many tokens were made.
@@ -82,7 +135,7 @@ impl Row {
             let mut row = row?;
             match row.next().await {
                 Ok(Some(choice)) => Some((Ok(Part::Choice(choice)), Some(row))),
-                Ok(None) => Some((Ok(Part::End { tokens: row.text.tokens() }), None)),
+                Ok(None) => Some((Ok(Part::End { tokens: row.tokens() }), None)),
                 Err(error) => Some((Err(error), None)),
             }
         })

@@ -1,22 +1,28 @@
 //! `s3delta generate`: decodes text or ids, with an adapter if one is named.
 
+use super::decoding::Decoding;
 use super::objects::{STRUCTURE_FILE, WEIGHTS_FILE, fetch};
 use super::session::Session;
 use super::{On, open_device, output};
 use crate::delta::{DeltaWeights, Layout, Single};
 use crate::structure::Structure;
-use crate::t5::{Backbone, Deltas, Frozen, GreedyOptions, generate_greedy};
+use crate::t5::{Backbone, Deltas, Frozen, Generated, generate};
 use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   s3delta generate --backbone ./t5-small --text 'translate English to German: Hello' --max-new-tokens 20
-  s3delta generate --backbone ./t5-small --ids-file rows.json --json
+  s3delta generate --backbone ./t5-small --text 'summarize: ...' --num-beams 4 --length-penalty 2 --early-stopping true
+  s3delta generate --backbone ./t5-small --text 'a story:' --do-sample --top-p 0.9 --num-return-sequences 3 --seed 7
+  s3delta generate --backbone ./t5-small --ids-file rows.json --json --logprobs 5
   s3delta generate --adapter sst2 --text 'sst2 sentence: a gripping film'
 
-rows.json is a list of lists of token ids; rows are padded by the program. Scores are summed log-probabilities.")]
+rows.json is a list of lists of token ids; rows are padded by the program. Names and meanings are those of transformers'
+GenerationConfig; the backbone's generation_config.json gives the values of flags that are left out. The score of a beam is
+its summed log-probability divided by its length to the length penalty, that of other sequences is summed alone.")]
 pub(crate) struct Args {
     /// Adapter: a registered one, or a folder that `adapters export` wrote.
     #[arg(long, value_name = "NAME|DIR")]
@@ -27,51 +33,65 @@ pub(crate) struct Args {
     /// A JSON list of lists of token ids.
     #[arg(long, value_name = "FILE")]
     ids_file: Option<PathBuf>,
-    /// Tokens to make at most.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
-    max_new_tokens: u16,
-    /// Tokens to make at least.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    min_new_tokens: usize,
-    /// Beams; only greedy decoding (1) is there so far.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    num_beams: usize,
+    #[command(flatten)]
+    decoding: Decoding,
+    /// Tell the log-probability of each token, and the N likeliest ones of each step; needs --json.
+    #[arg(long, value_name = "N", requires = "json", num_args = 0..=1, default_missing_value = "0")]
+    logprobs: Option<u16>,
     #[command(flatten)]
     on: On,
-    /// Print JSON: ids, text, scores.
+    /// Print JSON: ids, text and scores, a list for each source where it has several sequences.
     #[arg(long)]
     json: bool,
 }
 
 impl Args {
     pub(crate) fn run(&self, home: &Path) -> Result<()> {
-        if self.num_beams != 1 {
-            bail!("--num-beams {}: beam search is not there yet, decode greedily with --num-beams 1", self.num_beams);
-        }
         let config = self.on.config(home)?;
         let (device, _) = open_device(&config)?;
         let backbone = Backbone::resolve(&config.backbone, &device)?;
+        let mut settings = self.decoding.settings(&backbone)?;
+        settings.top_logprobs = self.logprobs.unwrap_or(0).into();
         let rows = self.rows(&backbone)?;
         let deltas: Box<dyn Deltas> = match &self.adapter {
             Some(adapter) => Box::new(load(&backbone, &self.files(home, adapter)?)?),
             None => Box::new(Frozen),
         };
-        let options = GreedyOptions { max_new_tokens: self.max_new_tokens.into(), min_new_tokens: self.min_new_tokens };
         let encoded = backbone.model.encode(&backbone.model.batch(&rows)?, &*deltas);
-        let made = generate_greedy(&backbone.model, &backbone.config, &encoded, options, &*deltas)?;
-        let text = match backbone.tokenizer() {
-            Ok(tokenizer) => made.iter().map(|row| tokenizer.decode(&row.ids, true)).collect::<Result<Vec<_>, _>>()?,
-            Err(error) if self.ids_file.is_none() => return Err(error.into()),
-            Err(_) => Vec::new(),
+        let made = generate(&backbone.model, &encoded, &rows, &settings, &*deltas)?;
+        let text = |row: &Generated| match backbone.tokenizer() {
+            Ok(tokenizer) => tokenizer.decode(&row.ids, true).map(Some),
+            Err(_) if self.ids_file.is_some() => Ok(None),
+            Err(error) => Err(error),
         };
-        if !self.json {
-            text.iter().for_each(output::line);
-            return Ok(());
+        let texts: Vec<Vec<Option<String>>> =
+            made.iter().map(|rows| rows.iter().map(text).collect::<Result<_, _>>()).collect::<Result<_, _>>()?;
+        if self.json {
+            self.print_json(&made, &texts, settings.num_return_sequences > 1);
+        } else {
+            texts.iter().flatten().flatten().for_each(output::line);
         }
-        let ids: Vec<_> = made.iter().map(|row| &row.ids).collect();
-        let scores: Vec<_> = made.iter().map(|row| row.score).collect();
-        output::line(serde_json::json!({"ids": ids, "text": text, "scores": scores}));
         Ok(())
+    }
+
+    /// One entry a source; where a source has several sequences, the entry is a list of them.
+    fn print_json(&self, made: &[Vec<Generated>], texts: &[Vec<Option<String>>], several: bool) {
+        let entry = |mut values: Vec<Value>| if several { Value::Array(values) } else { values.remove(0) };
+        let each = |of: &dyn Fn(&Generated) -> Value| -> Vec<Value> {
+            made.iter().map(|rows| entry(rows.iter().map(of).collect())).collect()
+        };
+        let with_text = texts.iter().flatten().all(Option::is_some);
+        let text: Vec<_> = texts.iter().map(|rows| entry(rows.iter().map(|text| json!(text)).collect())).collect();
+        let text = if with_text { text } else { Vec::new() };
+        let mut document =
+            json!({"ids": each(&|row| json!(row.ids)), "text": text, "scores": each(&|row| json!(row.score))});
+        if let Some(count) = self.logprobs {
+            document["logprobs"] = each(&|row| json!(row.logprobs)).into();
+            if count > 0 {
+                document["top_logprobs"] = each(&|row| json!(row.top)).into();
+            }
+        }
+        output::line(document);
     }
 
     fn rows(&self, backbone: &Backbone) -> Result<Vec<Vec<u32>>> {

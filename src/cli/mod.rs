@@ -4,6 +4,7 @@
 mod app;
 mod backbone;
 mod bench;
+mod decoding;
 mod follow;
 mod generate;
 mod interrupt;

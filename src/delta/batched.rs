@@ -77,6 +77,18 @@ impl Deltas for Batched {
         !self.places[position.index()].is_empty()
     }
 
+    fn select(&self, rows: &[usize]) -> Option<Box<dyn Deltas>> {
+        let select = |module: &Module| {
+            let pick = |factor: &Tensor<3>| {
+                let ids: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
+                factor.clone().select(0, Tensor::from_data(TensorData::new(ids, [rows.len()]), &factor.device()))
+            };
+            Module { kind: module.kind, factors: module.factors.iter().map(pick).collect() }
+        };
+        let places = self.places.iter().map(|modules| modules.iter().map(select).collect()).collect();
+        Some(Box::new(Self { places }))
+    }
+
     fn norm(&self, position: PositionId, x_hat: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
         self.output(position, x_hat, y)
     }

@@ -49,7 +49,8 @@ fn backbone() -> BackboneInfo {
         gated: true,
         vocab_size: 100,
     };
-    BackboneInfo { name: "tiny".into(), shape, parameters: 1_000_000, digest: "0".repeat(32), device: "cpu".into() }
+    let (digest, device, decoding) = ("0".repeat(32), "cpu".into(), Err("jobs decode nothing".into()));
+    BackboneInfo { name: "tiny".into(), shape, parameters: 1_000_000, digest, device, decoding }
 }
 
 impl Bench {

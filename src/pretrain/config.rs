@@ -1,7 +1,7 @@
 //! The settings of a pre-training run: one TOML file.
 
 use super::{Error, Result};
-use crate::t5::{Activation, Config};
+use crate::t5::{Activation, Config, Family};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -284,13 +284,14 @@ impl PretrainConfig {
     pub fn t5(&self) -> Config {
         let model = &self.model;
         Config {
+            family: Family::T5,
             d_model: model.d_model,
             d_kv: model.d_kv,
             num_heads: model.num_heads,
             encoder_layers: model.encoder_layers,
             decoder_layers: model.decoder_layers,
             d_ff: model.d_ff,
-            activation: Activation::GatedGelu,
+            activation: Activation::GATED_GELU,
             vocab_size: self.vocabulary.size,
             buckets: 32,
             max_distance: 128,

@@ -37,17 +37,18 @@ pub(super) fn pieces(config: &Config, batch: &[Example], rows: usize) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::t5::Activation;
+    use crate::t5::{Activation, Family};
 
     fn config() -> Config {
         Config {
+            family: Family::T5,
             d_model: 16,
             d_kv: 4,
             num_heads: 2,
             encoder_layers: 1,
             decoder_layers: 1,
             d_ff: 24,
-            activation: Activation::GatedGelu,
+            activation: Activation::GATED_GELU,
             vocab_size: 50,
             buckets: 32,
             max_distance: 128,

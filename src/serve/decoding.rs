@@ -1,95 +1,158 @@
-//! Continuous decoding: rows join between steps and leave as they end.
+//! Continuous decoding: requests join between steps and leave as they end, each with as many rows as it has beams or
+//! samples.
 
 use super::compute::Compute;
 use super::view::{View, distinct};
 use super::{Error, FinishReason, Generate, Result};
 use crate::delta::Single;
-use crate::t5::{Backbone, Cache, best};
+use crate::t5::{Advance, Backbone, Cache, Ended, FIRST_CAPACITY, Finished, Made, Sequences, StepError};
 use rayon::prelude::*;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Tokens for which a row's cache has room at first; most answers are shorter.
-const FIRST_CAPACITY: usize = 16;
-
-/// A sequence being made.
-pub(super) struct Row {
+/// A request whose sequences are being made.
+pub(super) struct Running {
     generate: Generate,
     adapter: Option<Arc<Single>>,
-    latest: u32,
-    made: usize,
-    /// When its last token was made, or when it was queued.
+    sequences: Sequences,
+    /// Steps so far.
+    steps: usize,
+    /// When the last step was made, or when the request was queued.
     last: Instant,
-    ended: Option<FinishReason>,
+    /// Whether it could not go on, which its client was told.
+    failed: bool,
 }
 
-impl Row {
-    pub(super) fn new(generate: Generate, adapter: Option<Arc<Single>>, start: u32) -> Self {
-        let last = generate.queued;
-        Self { generate, adapter, latest: start, made: 0, last, ended: None }
+impl Running {
+    pub(super) fn new(generate: Generate, adapter: Option<Arc<Single>>, source: Vec<u32>) -> Self {
+        let sequences = Sequences::new(Arc::clone(&generate.request.settings), source);
+        Self { last: generate.queued, generate, adapter, sequences, steps: 0, failed: false }
     }
 
     /// Room that its cache needs when it joins.
     pub(super) fn first_capacity(&self) -> usize {
-        self.generate.request.max_new_tokens.min(FIRST_CAPACITY)
+        self.most().min(FIRST_CAPACITY)
     }
 
     pub(super) fn fail(self, error: Error) {
         self.generate.fail(error);
+    }
+
+    /// Tokens that it may make.
+    fn most(&self) -> usize {
+        self.sequences.settings().max_new_tokens
+    }
+
+    /// Ends the sequences of which the client wants no more.
+    fn stop(&mut self) {
+        for sequence in self.sequences.open() {
+            if self.generate.is_stopped(sequence) {
+                self.sequences.stop(sequence);
+            }
+        }
+    }
+
+    /// Tells the client that a step could not choose.
+    fn give_up(&mut self, error: StepError) {
+        self.failed = true;
+        self.generate.fail(match error {
+            StepError::NotNumbers => Error::overflow(),
+            StepError::NothingAllowed => Error::Request(error.to_string()),
+        });
+    }
+
+    /// Reports what a step has made.
+    fn report(&mut self, advance: Advance, now: Instant) {
+        let name = match self.steps {
+            0 => "s3delta_time_to_first_token_seconds",
+            _ => "s3delta_time_per_output_token_seconds",
+        };
+        metrics::histogram!(name).record(now.duration_since(self.last).as_secs_f64());
+        self.last = now;
+        self.steps += 1;
+        let ends = &self.sequences.settings().eos_token_id;
+        let Advance { made, finished } = advance;
+        let finish = |end: &Finished| {
+            let reason = match end.reason {
+                Ended::Stop => FinishReason::Stop,
+                Ended::Length => FinishReason::Length,
+            };
+            self.generate.finish(end.sequence, reason);
+        };
+        // the tokens of several beams come at once: each one's end follows its last token
+        let mut finished = finished.iter().peekable();
+        for of_one in made.chunk_by(|a, b| a.sequence == b.sequence) {
+            for Made { sequence, token } in of_one {
+                if !ends.contains(&token.id) {
+                    self.generate.token(*sequence, token.clone());
+                }
+            }
+            finished.next_if(|end| end.sequence == of_one[0].sequence).into_iter().for_each(finish);
+        }
+        finished.for_each(finish);
     }
 }
 
 /// The tensors behind the rows, in their order.
 pub(super) struct State {
     pub(super) cache: Cache,
-    /// Made anew when rows joined or left.
+    /// Made anew when the adapters of the rows changed.
     pub(super) view: Option<View>,
 }
 
 /// The running batch.
 #[derive(Default)]
 pub(super) struct Decoding {
-    rows: Vec<Row>,
+    running: Vec<Running>,
+    /// Rows of each running request in the cache.
+    held: Vec<usize>,
     state: Option<State>,
 }
 
 impl Decoding {
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
+    /// Rows that are taken, those that beams and samples will branch to included.
+    pub(super) fn rows(&self) -> usize {
+        self.running.iter().map(|running| running.sequences.rows_ahead()).sum()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.running.is_empty()
     }
 
-    /// Takes out the rows that ended or whose client left.
+    /// Takes out requests that ended or whose client left and sequences of which no more is wanted, and lets the cache follow
+    /// the rows that go on.
     pub(super) fn sweep(&mut self, compute: Compute) {
-        let leaves = |row: &Row| row.ended.is_some() || row.generate.is_abandoned();
-        if !self.rows.iter().any(leaves) {
-            return;
-        }
-        let mut keep = Vec::new();
-        for (at, row) in std::mem::take(&mut self.rows).into_iter().enumerate() {
-            match row.ended {
-                Some(reason) => row.generate.finish(reason),
-                None if row.generate.is_abandoned() => {}
-                None => {
-                    keep.push(at);
-                    self.rows.push(row);
+        let (mut keep, mut held, mut first) = (Vec::new(), Vec::new(), 0);
+        for (mut running, rows) in std::mem::take(&mut self.running).into_iter().zip(std::mem::take(&mut self.held)) {
+            if !running.failed && !running.generate.is_abandoned() {
+                running.stop();
+                if !running.sequences.is_done() {
+                    let parents = running.sequences.take_parents();
+                    held.push((rows, parents.len()));
+                    keep.extend(parents.into_iter().map(|parent| first + parent));
+                    self.running.push(running);
                 }
             }
+            first += rows;
+        }
+        let left = held.iter().map(|(before, _)| before).sum::<usize>() != first;
+        let same_adapters = !left && held.iter().all(|(before, after)| before == after);
+        self.held = held.into_iter().map(|(_, after)| after).collect();
+        if same_adapters && keep.iter().copied().eq(0..first) {
+            return;
         }
         let Some(mut state) = self.state.take().filter(|_| !keep.is_empty()) else { return };
         let select = || {
             state.cache.select(&keep);
-            Ok(State { cache: state.cache, view: None })
+            Ok(State { cache: state.cache, view: state.view.filter(|_| same_adapters) })
         };
         self.keep(compute.run(select));
     }
 
-    /// Adds rows with the state that belongs to them.
-    pub(super) fn join(&mut self, rows: Vec<Row>, new: State, compute: Compute) {
-        self.rows.extend(rows);
+    /// Adds requests with the state that belongs to them, a row each.
+    pub(super) fn join(&mut self, running: Vec<Running>, new: State, compute: Compute) {
+        self.held.extend(running.iter().map(|_| 1));
+        self.running.extend(running);
         let Some(mut state) = self.state.take() else {
             self.state = Some(new);
             return;
@@ -101,14 +164,16 @@ impl Decoding {
         self.keep(compute.run(append));
     }
 
-    /// Makes one token of every row.
+    /// Makes one token of every row. One whose scores are not numbers fails its request alone.
     pub(super) fn step(&mut self, backbone: &Backbone, compute: Compute) {
         let Some(mut state) = self.state.take() else { return };
-        let latest: Vec<_> = self.rows.iter().map(|row| row.latest).collect();
-        let adapters: Vec<_> = self.rows.iter().map(|row| row.adapter.clone()).collect();
-        let most = self.rows.iter().map(|row| row.generate.request.max_new_tokens).max().unwrap_or(0);
-        count(&adapters);
+        let most = self.running.iter().map(Running::most).max().unwrap_or(0);
+        let running = &mut self.running;
         let step = || {
+            let latest: Vec<_> = running.iter().flat_map(|running| running.sequences.latest()).collect();
+            let repeat = |running: &Running| std::iter::repeat_n(running.adapter.clone(), running.sequences.rows());
+            let adapters: Vec<_> = running.iter().flat_map(repeat).collect();
+            count(&adapters);
             let view = state.view.take().unwrap_or_else(|| View::new(&adapters, backbone));
             if state.cache.lengths().iter().any(|length| *length == state.cache.capacity()) {
                 state.cache.reserve((2 * state.cache.capacity()).min(most));
@@ -116,18 +181,34 @@ impl Decoding {
             let logits = backbone.model.step(&latest, &mut state.cache, view.deltas());
             let vocab = logits.dims()[1];
             let logits = logits.try_into_vec_as::<f32>().map_err(|error| Error::Internal(error.to_string()))?;
-            let tokens: Vec<_> = logits.par_chunks(vocab).map(|logits| best(logits, None)).collect();
-            Ok((State { cache: state.cache, view: Some(view) }, tokens))
+            let mut left = logits.as_slice();
+            let part = |running: &Running| {
+                let (part, rest) = left.split_at(running.sequences.rows() * vocab);
+                left = rest;
+                part
+            };
+            let parts: Vec<_> = running.iter().map(part).collect();
+            let advance = |(running, logits): (&mut Running, &[f32])| running.sequences.advance(logits);
+            let steps: Vec<_> = running.par_iter_mut().zip(parts).map(advance).collect();
+            Ok((State { cache: state.cache, view: Some(view) }, steps))
         };
         match compute.run(step) {
-            Ok((state, tokens)) => {
+            Ok((state, steps)) => {
                 self.state = Some(state);
-                let now = Instant::now();
-                for (row, (id, logprob)) in self.rows.iter_mut().zip(tokens) {
-                    row.take(id, logprob, backbone.config.eos, now);
-                }
+                self.report(steps);
             }
             Err(error) => self.fail(error),
+        }
+    }
+
+    /// Reports the steps; a request that failed leaves its rows to the next sweep.
+    fn report(&mut self, steps: Vec<Result<Advance, StepError>>) {
+        let now = Instant::now();
+        for (running, step) in self.running.iter_mut().zip(steps) {
+            match step {
+                Ok(advance) => running.report(advance, now),
+                Err(error) => running.give_up(error),
+            }
         }
     }
 
@@ -142,29 +223,8 @@ impl Decoding {
     /// Gives up every row: after a panic nothing is known of the tensors.
     fn fail(&mut self, error: Error) {
         self.state = None;
-        self.rows.drain(..).for_each(|row| row.fail(error.clone()));
-    }
-}
-
-impl Row {
-    fn take(&mut self, id: u32, logprob: f32, eos: u32, now: Instant) {
-        let seconds = now.duration_since(self.last).as_secs_f64();
-        let name = match self.made {
-            0 => "s3delta_time_to_first_token_seconds",
-            _ => "s3delta_time_per_output_token_seconds",
-        };
-        metrics::histogram!(name).record(seconds);
-        self.last = now;
-        self.latest = id;
-        self.made += 1;
-        if id == eos {
-            self.ended = Some(FinishReason::Stop);
-            return;
-        }
-        self.generate.token(id, logprob);
-        if self.made == self.generate.request.max_new_tokens {
-            self.ended = Some(FinishReason::Length);
-        }
+        self.held.clear();
+        self.running.drain(..).for_each(|running| running.fail(error.clone()));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::adapters::{Loaded, Loader, Read, Resident};
 use super::compute::Compute;
-use super::decoding::{Decoding, Row, State, count};
+use super::decoding::{Decoding, Running, State, count};
 use super::scoring::{self, score};
 use super::view::View;
 use super::{BackboneInfo, Command, Engine, Error, Result, Settings, Tokenize};
@@ -76,6 +76,7 @@ impl EngineThread {
             parameters: backbone.parameters,
             digest: backbone.digest.clone(),
             device: settings.device.clone(),
+            decoding: backbone.decoding().cloned().map_err(|error| error.to_string()),
         };
         let (engine, commands) = Engine::new(info, tokenizer, settings.queue);
         let (sender, loaded) = mpsc::unbounded_channel();
@@ -225,18 +226,18 @@ impl EngineThread {
     }
 
     /// The waiting requests that the next encoder pass takes, oldest first. One whose adapter is still being read is
-    /// passed over and keeps its place; so is a generation while all rows are taken. Where the pass has no room for the
-    /// next one, none behind it goes first.
+    /// passed over and keeps its place; so is a generation while too few rows are free, behind which no other one goes
+    /// first. Where the pass has no room for the next one, none behind it goes first.
     fn admit(&mut self) -> Vec<(Command, Option<Arc<Single>>)> {
         let Settings { max_batch_rows, max_batch_tokens, .. } = self.settings;
-        let mut free = max_batch_rows - self.decoding.len();
+        let mut free = max_batch_rows - self.decoding.rows();
         let (mut width, mut positions, mut full) = (0, 0, false);
         let (mut admitted, mut left) = (Vec::new(), VecDeque::new());
         for waiting in std::mem::take(&mut self.waiting) {
             let Waiting { command, adapter } = waiting;
-            let row = usize::from(matches!(command, Command::Generate(_)));
+            let needed = command.rows();
             match adapter {
-                Slot::Ready(adapter) if !full && row <= free => {
+                Slot::Ready(adapter) if !full && needed <= free => {
                     let rows = admitted.len() + 1;
                     let wider = width.max(command.ids().len());
                     // the decoder's part is limited as well, so that rows under way are not held up for long
@@ -247,8 +248,13 @@ impl EngineThread {
                         left.push_back(Waiting { command, adapter: Slot::Ready(adapter) });
                         continue;
                     }
-                    (width, positions, free) = (wider, scored, free - row);
+                    (width, positions, free) = (wider, scored, free - needed);
                     admitted.push((command, adapter));
+                }
+                Slot::Ready(adapter) => {
+                    // small requests must not keep a large one waiting for ever
+                    free = if needed > 0 { 0 } else { free };
+                    left.push_back(Waiting { command, adapter: Slot::Ready(adapter) });
                 }
                 adapter => left.push_back(Waiting { command, adapter }),
             }
@@ -272,12 +278,12 @@ impl EngineThread {
             match command {
                 Command::Generate(generate) => {
                     generating.push(at);
-                    rows.push(Row::new(generate, adapter, backbone.config.start));
+                    rows.push(Running::new(generate, adapter, sources[at].clone()));
                 }
                 Command::Score(score) => scorings.push((at, score)),
             }
         }
-        let capacity = rows.iter().map(Row::first_capacity).max().unwrap_or(0);
+        let capacity = rows.iter().map(Running::first_capacity).max().unwrap_or(0);
         let pairs =
             scorings.iter().flat_map(|(row, score)| score.request.targets.iter().map(|ids| Target { row: *row, ids }));
         let targets: Vec<_> = pairs.collect();
@@ -342,6 +348,6 @@ impl EngineThread {
 
     /// Rows being decoded.
     pub(super) fn running(&self) -> usize {
-        self.decoding.len()
+        self.decoding.rows()
     }
 }

@@ -3,7 +3,9 @@
 //! One thread owns the model. A full queue is an error at once, never a wait; a request whose client left answers
 //! `true` to `is_abandoned`, so that the engine skips it. This file never touches a tensor.
 
+use super::generation::{Generate, GenerateRequest, Generation};
 use crate::structure::{Shape, Structure};
+use crate::t5::{DecodeSettings, TextPart, TextStream};
 use serde::Serialize;
 use std::{path::PathBuf, sync::Arc, time::Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -34,6 +36,13 @@ pub enum Error {
     Internal(String),
 }
 
+impl Error {
+    /// NaN or infinity where scores should be.
+    pub(super) fn overflow() -> Self {
+        Self::Adapter("the scores are not numbers: the adapter's weights overflow, train it anew".into())
+    }
+}
+
 /// What is known of the served backbone without touching its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 #[schema(as = Backbone)]
@@ -48,6 +57,10 @@ pub struct BackboneInfo {
     pub digest: String,
     /// Device that computes, such as `cpu` or `cuda:0`.
     pub device: String,
+    /// Defaults of decoding, or why nothing can be decoded.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub decoding: Result<DecodeSettings, String>,
 }
 
 /// Text to token ids and back; implemented by the backbone's tokenizer.
@@ -56,6 +69,10 @@ pub trait Tokenize: Send + Sync {
     fn encode(&self, text: &str) -> Result<Vec<u32>>;
     /// The text of ids, special tokens left out.
     fn decode(&self, ids: &[u32]) -> Result<String>;
+    /// The text that one more token adds to a row, as [`TextStream::push`].
+    fn push(&self, text: &mut TextStream, id: u32) -> Result<TextPart>;
+    /// What was kept back of a row's text, as [`TextStream::finish`].
+    fn finish(&self, text: &mut TextStream) -> Result<TextPart>;
 }
 
 /// What to load beside the backbone for a request. The generation's digest is the cache's key, never a name.
@@ -69,17 +86,6 @@ pub struct Adapter {
     pub weights: PathBuf,
 }
 
-/// Text generation for one sequence, greedy.
-#[derive(Debug, Clone)]
-pub struct GenerateRequest {
-    /// Adapter; none for the bare backbone.
-    pub adapter: Option<Arc<Adapter>>,
-    /// Source token ids, the end token included.
-    pub ids: Vec<u32>,
-    /// Most tokens to make, at least 1.
-    pub max_new_tokens: usize,
-}
-
 /// Scores of given targets for one source.
 #[derive(Debug, Clone)]
 pub struct ScoreRequest {
@@ -91,35 +97,6 @@ pub struct ScoreRequest {
     pub targets: Vec<Vec<u32>>,
 }
 
-/// What a generation reports while it runs; the last one is `Finished` or `Failed`.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// One more token; the end token is not reported.
-    Token {
-        /// Token id.
-        id: u32,
-        /// Its log-probability.
-        logprob: f32,
-    },
-    /// The sequence ended.
-    Finished {
-        /// Why.
-        reason: FinishReason,
-    },
-    /// The engine gave up.
-    Failed(Error),
-}
-
-/// Why a sequence ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FinishReason {
-    /// The model said so, or a stop text came.
-    Stop,
-    /// `max_new_tokens` were made.
-    Length,
-}
-
 /// What the engine thread receives.
 #[derive(Debug)]
 pub enum Command {
@@ -127,38 +104,6 @@ pub enum Command {
     Generate(Generate),
     /// Score targets.
     Score(Score),
-}
-
-/// A queued generation with its way back.
-#[derive(Debug)]
-pub struct Generate {
-    /// What to make.
-    pub request: GenerateRequest,
-    /// When it was queued.
-    pub queued: Instant,
-    events: mpsc::Sender<Event>,
-}
-
-impl Generate {
-    /// Whether the client left, so that no further work is worth doing.
-    pub fn is_abandoned(&self) -> bool {
-        self.events.is_closed()
-    }
-
-    /// Reports a token; never blocks, as the channel holds `max_new_tokens` of them.
-    pub fn token(&self, id: u32, logprob: f32) {
-        let _ = self.events.try_send(Event::Token { id, logprob });
-    }
-
-    /// Ends the sequence.
-    pub fn finish(self, reason: FinishReason) {
-        let _ = self.events.try_send(Event::Finished { reason });
-    }
-
-    /// Gives up.
-    pub fn fail(self, error: Error) {
-        let _ = self.events.try_send(Event::Failed(error));
-    }
 }
 
 /// Queued targets to score with their way back.
@@ -181,17 +126,13 @@ impl Score {
     pub fn reply(self, scores: Result<Vec<f32>>) {
         let numbers = |scores: Vec<f32>| {
             if scores.iter().any(|score| score.is_nan()) {
-                let what = "the scores are not numbers: the adapter's weights overflow, train it anew";
-                return Err(Error::Adapter(what.into()));
+                return Err(Error::overflow());
             }
             Ok(scores)
         };
         let _ = self.reply.send(scores.and_then(numbers));
     }
 }
-
-/// Events that a generation's channel holds at most; the engine refuses to make more tokens than that.
-pub(super) const MOST_EVENTS: usize = 1 << 20;
 
 /// The cloneable handle to the engine thread.
 #[derive(Clone)]
@@ -236,14 +177,14 @@ impl Engine {
         &*self.tokenizer
     }
 
-    /// Queues a generation; its events end with `Finished` or `Failed`, or by closing if the engine dies.
+    /// Queues a generation; its events end by closing.
     ///
     /// # Errors
     /// [`Error::QueueFull`], [`Error::Stopped`].
-    pub fn generate(&self, request: GenerateRequest) -> Result<mpsc::Receiver<Event>> {
-        let (events, receiver) = mpsc::channel(request.max_new_tokens.saturating_add(1).min(MOST_EVENTS));
-        self.send(Command::Generate(Generate { request, queued: Instant::now(), events }))?;
-        Ok(receiver)
+    pub fn generate(&self, request: GenerateRequest) -> Result<Generation> {
+        let (generate, generation) = Generate::new(request);
+        self.send(Command::Generate(generate))?;
+        Ok(generation)
     }
 
     /// Queues targets to score.
@@ -276,18 +217,10 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Event, FinishReason};
     use super::*;
-
-    struct Words;
-
-    impl Tokenize for Words {
-        fn encode(&self, text: &str) -> Result<Vec<u32>> {
-            Ok(text.bytes().map(u32::from).collect())
-        }
-        fn decode(&self, ids: &[u32]) -> Result<String> {
-            Ok(ids.iter().filter_map(|id| char::from_u32(*id)).collect())
-        }
-    }
+    use crate::serve::Text;
+    use crate::t5::{Token, Tokenizer};
 
     fn engine(capacity: usize) -> (Engine, mpsc::Receiver<Command>) {
         let shape = Shape {
@@ -302,11 +235,19 @@ mod tests {
             vocab_size: 100,
         };
         let (name, digest, device) = ("tiny".into(), "00".into(), "cpu".into());
-        Engine::new(BackboneInfo { name, shape, parameters: 1, digest, device }, Arc::new(Words), capacity)
+        let decoding = Err("not asked for".into());
+        let info = BackboneInfo { name, shape, parameters: 1, digest, device, decoding };
+        Engine::new(info, Arc::new(Text::from(Tokenizer::bytes())), capacity)
     }
 
     fn ids() -> GenerateRequest {
-        GenerateRequest { adapter: None, ids: vec![1], max_new_tokens: 2 }
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/tiny-v1.1");
+        let config = crate::t5::Backbone::read_config(&path).unwrap();
+        GenerateRequest { adapter: None, ids: vec![1], settings: Arc::new(DecodeSettings::new(&config, 2)) }
+    }
+
+    fn token(id: u32, logprob: f32) -> Token {
+        Token { id, logprob, top: Vec::new() }
     }
 
     #[test]
@@ -328,8 +269,8 @@ mod tests {
         assert!(!command.is_abandoned());
         drop(events);
         assert!(command.is_abandoned());
-        command.token(1, 0.0);
-        command.finish(FinishReason::Length);
+        command.token(0, token(1, 0.0));
+        command.finish(0, FinishReason::Length);
     }
 
     #[test]
@@ -337,11 +278,16 @@ mod tests {
         let (engine, mut receiver) = engine(1);
         let mut events = engine.generate(ids()).unwrap();
         let Some(Command::Generate(command)) = receiver.blocking_recv() else { panic!("a generation was queued") };
-        command.token(7, -0.5);
-        command.token(8, -0.25);
-        command.finish(FinishReason::Stop);
+        assert!(!command.is_stopped(0));
+        events.stop(0);
+        assert!(command.is_stopped(0));
+        command.token(0, token(7, -0.5));
+        command.token(0, token(8, -0.25));
+        command.finish(0, FinishReason::Stop);
+        drop(command);
         let found: Vec<_> = std::iter::from_fn(|| events.blocking_recv()).collect();
-        let token = |id, logprob| Event::Token { id, logprob };
-        assert_eq!(found, [token(7, -0.5), token(8, -0.25), Event::Finished { reason: FinishReason::Stop }]);
+        let made = |id, logprob| Event::Token { sequence: 0, token: token(id, logprob) };
+        let end = Event::Finished { sequence: 0, reason: FinishReason::Stop };
+        assert_eq!(found, [made(7, -0.5), made(8, -0.25), end]);
     }
 }

@@ -7,7 +7,10 @@ mod adapters;
 mod compute;
 mod decoding;
 mod engine;
+mod generation;
 mod handle;
+#[cfg(test)]
+mod properties;
 mod request;
 #[cfg(test)]
 mod scenarios;
@@ -18,10 +21,9 @@ mod testing;
 mod text;
 mod view;
 
+pub use crate::t5::{TextPart, TextStream};
 pub use engine::start;
-pub use handle::{
-    Adapter, BackboneInfo, Command, Engine, Error, Event, FinishReason, Generate, GenerateRequest, Result, Score,
-    ScoreRequest, Tokenize,
-};
+pub use generation::{Event, FinishReason, Generate, GenerateRequest, Generation};
+pub use handle::{Adapter, BackboneInfo, Command, Engine, Error, Result, Score, ScoreRequest, Tokenize};
 pub use settings::Settings;
 pub use text::Text;

@@ -1,5 +1,6 @@
 //! What generations and scorings have in common, and what makes either of them unservable.
 
+use super::generation::{MOST_EVENTS, events};
 use super::{Adapter, Command, Error, Result, Settings};
 use crate::structure::Shape;
 use std::sync::Arc;
@@ -30,6 +31,14 @@ impl Command {
             Command::Generate(generate) => &mut generate.request.ids,
             Command::Score(score) => &mut score.request.ids,
         })
+    }
+
+    /// Rows of the decoding batch that it takes at most.
+    pub(super) fn rows(&self) -> usize {
+        match self {
+            Command::Generate(generate) => generate.request.settings.rows(),
+            Command::Score(_) => 0,
+        }
     }
 
     /// Decoder positions that its scoring takes, padding between its own targets included.
@@ -64,9 +73,17 @@ impl Command {
         tokens("the input", self.ids(), settings.max_source_tokens, shape.vocab_size)?;
         match self {
             Command::Generate(generate) => {
-                let (wanted, most) = (generate.request.max_new_tokens, settings.max_new_tokens);
-                if wanted == 0 || wanted > most {
-                    return refuse(format!("max_new_tokens {wanted} must lie between 1 and {most}"));
+                let (wanted, most) = (&generate.request.settings, settings.max_new_tokens);
+                wanted.check(shape.vocab_size).map_err(|error| Error::Request(error.to_string()))?;
+                if wanted.max_new_tokens > most {
+                    let found = wanted.max_new_tokens;
+                    return refuse(format!("`max_new_tokens` is {found}, the limit is {most}: ask for fewer"));
+                }
+                let (rows, most) = (wanted.rows(), settings.max_batch_rows);
+                if rows > most || events(wanted) > MOST_EVENTS {
+                    return refuse(format!(
+                        "{rows} sequences or beams of one source, the limit is {most}: ask for fewer"
+                    ));
                 }
             }
             Command::Score(score) => {

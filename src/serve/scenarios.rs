@@ -1,28 +1,27 @@
 //! The engine as its clients see it, its turns taken by the test: nothing sleeps and nothing depends on timing.
 
 use super::testing::*;
-use super::{Adapter, Error, Event, Settings};
+use super::{Adapter, Error, Event, FinishReason, Generation, Settings};
 use crate::delta::{Layout, Single};
 use crate::structure::{DeltaModule, Kind, Positions, Shape, Structure};
-use crate::t5::Backbone;
+use crate::t5::{Backbone, DecodeSettings, EarlyStopping, Ended, Generated, generate as decode_alone};
 use burn::tensor::Device;
 use std::sync::Arc;
-use tokio::sync::mpsc::Receiver;
 
 /// The adapters of [`structures`], and for each how it runs alone; the last is the bare backbone.
-struct Zoo {
-    backbone: Arc<Backbone>,
-    files: Files,
-    rows: Vec<Animal>,
+pub(super) struct Zoo {
+    pub(super) backbone: Arc<Backbone>,
+    pub(super) files: Files,
+    pub(super) rows: Vec<Animal>,
 }
 
-struct Animal {
-    adapter: Option<Arc<Adapter>>,
+pub(super) struct Animal {
+    pub(super) adapter: Option<Arc<Adapter>>,
     single: Option<Arc<Single>>,
 }
 
 impl Zoo {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let backbone = backbone();
         let files = Files::default();
         let mut rows = Vec::new();
@@ -36,13 +35,21 @@ impl Zoo {
         Self { backbone, files, rows }
     }
 
-    fn alone(&self, row: usize, ids: &[u32], most: usize) -> Vec<Token> {
+    pub(super) fn alone(&self, row: usize, ids: &[u32], most: usize) -> Vec<Token> {
         alone(&self.backbone, deltas(&self.rows[row].single), ids, most)
     }
 }
 
-fn events(receiver: &mut Receiver<Event>) -> Vec<Event> {
-    std::iter::from_fn(|| receiver.try_recv().ok()).collect()
+pub(super) fn beams(num_beams: usize, num_return_sequences: usize) -> DecodeSettings {
+    DecodeSettings { num_beams, num_return_sequences, ..DecodeSettings::new(&config(), 12) }
+}
+
+fn forbidding() -> DecodeSettings {
+    DecodeSettings { suppress_tokens: (0..96).collect(), ..DecodeSettings::new(&config(), 12) }
+}
+
+pub(super) fn events(receiver: &mut Generation) -> Vec<Event> {
+    std::iter::from_fn(|| receiver.try_recv()).collect()
 }
 
 #[test]
@@ -93,6 +100,122 @@ fn rows_join_late_and_leave_early() {
         parted += usize::from(same(&events(&mut found), &zoo.alone(row, &ids, most), zoo.backbone.config.eos));
     }
     assert!(parted * 100 <= count, "near ties: {parted} of {count}");
+}
+
+/// What a request reported, sequence by sequence.
+pub(super) fn sequences(receiver: &mut Generation, count: usize) -> Vec<(Vec<u32>, FinishReason)> {
+    let mut found = vec![(Vec::new(), None); count];
+    for event in events(receiver) {
+        match event {
+            Event::Token { sequence, token } => {
+                assert!(found[sequence].1.is_none(), "a token behind the end");
+                found[sequence].0.push(token.id);
+            }
+            Event::Finished { sequence, reason } => found[sequence].1 = Some(reason),
+            Event::Failed(error) => panic!("{error}"),
+        }
+    }
+    found.into_iter().map(|(ids, reason)| (ids, reason.expect("every sequence ends"))).collect()
+}
+
+/// The same of a request run alone.
+pub(super) fn wanted(zoo: &Zoo, row: usize, ids: &[u32], settings: &DecodeSettings) -> Vec<(Vec<u32>, FinishReason)> {
+    let (model, deltas) = (&zoo.backbone.model, deltas(&zoo.rows[row].single));
+    let encoded = model.encode(&model.batch(&[ids]).unwrap(), deltas);
+    let made = decode_alone(model, &encoded, &[ids.to_vec()], settings, deltas).unwrap().remove(0);
+    let of = |mut made: Generated| match made.ended {
+        Ended::Stop => {
+            made.ids.pop();
+            (made.ids, FinishReason::Stop)
+        }
+        Ended::Length => (made.ids, FinishReason::Length),
+    };
+    made.into_iter().map(of).collect()
+}
+
+#[test]
+fn beams_samples_and_greedy_rows_of_all_adapters_share_a_batch() {
+    let zoo = Zoo::new();
+    let settings = Settings { max_batch_rows: 17, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let new = |most| DecodeSettings::new(&config(), most);
+    let kinds = [
+        new(20),
+        beams(4, 3),
+        DecodeSettings { do_sample: true, num_return_sequences: 3, seed: 5, ..new(25) },
+        DecodeSettings { early_stopping: EarlyStopping::Never, length_penalty: 2.0, ..beams(3, 3) },
+        DecodeSettings { repetition_penalty: 1.5, no_repeat_ngram_size: 2, ..new(18) },
+        DecodeSettings { do_sample: true, temperature: 2.0, seed: 8, ..beams(2, 2) },
+    ];
+    let (mut requests, mut most) = (Vec::new(), 0);
+    for turn in 0..2 * kinds.len() * zoo.rows.len() {
+        let (row, kind) = (turn % zoo.rows.len(), turn % kinds.len());
+        let ids = source(2 + 5 * turn % 19, turn as u64);
+        let request = decode(zoo.rows[row].adapter.as_ref(), &ids, kinds[kind].clone());
+        requests.push((row, kind, ids, engine.generate(request).unwrap()));
+        if turn % 3 == 0 {
+            thread.turn();
+            thread.load_all();
+            most = most.max(thread.running());
+        }
+    }
+    thread.serve_all();
+    assert!((14..=17).contains(&most), "{most} rows at most");
+    let (count, mut parted) = (requests.len(), 0);
+    for (row, kind, ids, mut generation) in requests {
+        let settings = &kinds[kind];
+        let found = sequences(&mut generation, settings.num_return_sequences);
+        if found != wanted(&zoo, row, &ids, settings) {
+            eprintln!("kind {kind}, adapter {row}: {found:?} instead of {:?}", wanted(&zoo, row, &ids, settings));
+            parted += 1;
+        }
+    }
+    assert!(parted * 100 <= count, "{parted} of {count} requests differ");
+}
+
+#[test]
+fn a_sequence_that_is_not_wanted_leaves_and_the_others_go_on() {
+    let zoo = Zoo::new();
+    let (engine, mut thread) = engine(&zoo.backbone, Settings::default(), zoo.files.reader());
+    let (ids, most) = (source(9, 2), 30);
+    let settings = DecodeSettings { do_sample: true, num_return_sequences: 3, ..DecodeSettings::new(&config(), most) };
+    let settings = DecodeSettings { min_new_tokens: most, seed: 3, ..settings };
+    let mut generation = engine.generate(decode(None, &ids, settings.clone())).unwrap();
+    thread.turn();
+    assert_eq!(thread.running(), 3);
+    generation.stop(1);
+    thread.turn();
+    assert_eq!(thread.running(), 2);
+    thread.serve_all();
+    let alone = wanted(&zoo, 6, &ids, &settings);
+    let mut found = vec![Vec::new(); 3];
+    for event in events(&mut generation) {
+        if let Event::Token { sequence, token } = event {
+            found[sequence].push(token.id);
+        }
+    }
+    assert_eq!((found[1].len(), &found[0], &found[2]), (1, &alone[0].0, &alone[2].0));
+}
+
+#[test]
+fn weights_that_overflow_fail_their_request_alone() {
+    let zoo = Zoo::new();
+    let (engine, mut thread) = engine(&zoo.backbone, Settings::default(), zoo.files.reader());
+    let structure = structures(&zoo.backbone)[0].clone();
+    let huge = values(&zoo.backbone, &structure, 1).iter().map(|value| value * 1e38).collect();
+    let huge = zoo.files.adapter("huge", &zoo.backbone, &structure, huge);
+    let ids = source(6, 1);
+    for settings in [DecodeSettings::new(&config(), 9), beams(3, 2)] {
+        let mut fine = engine.generate(decode(zoo.rows[2].adapter.as_ref(), &ids, settings.clone())).unwrap();
+        let mut broken = engine.generate(decode(Some(&huge), &ids, settings.clone())).unwrap();
+        let mut score = engine.score(scoring(Some(&huge), &ids, &[vec![3, 1]])).unwrap();
+        thread.serve_all();
+        let error = failure(&mut broken);
+        assert_eq!(error, score.try_recv().unwrap().unwrap_err(), "predictions and completions say the same");
+        assert!(error.to_string().contains("the adapter's weights overflow"), "{error}");
+        let found = sequences(&mut fine, settings.num_return_sequences);
+        assert_eq!(found, wanted(&zoo, 2, &ids, &settings), "the others are untouched");
+    }
 }
 
 #[test]
@@ -179,8 +302,11 @@ fn what_cannot_be_served_fails_alone() {
         (generate(None, &[], 3), "the input has no token"),
         (generate(None, &[2, 96, 1], 3), "id 96, which is not below the vocabulary's 96"),
         (generate(None, &vec![2; 513], 3), "513 tokens, the limit is 512"),
-        (generate(None, &ids, 0), "max_new_tokens 0 must lie between 1 and 256"),
-        (generate(None, &ids, usize::MAX), "must lie between 1 and 256"),
+        (generate(None, &ids, 0), "`max_new_tokens` is 0: give at least 1"),
+        (generate(None, &ids, usize::MAX), "the limit is 256: ask for fewer"),
+        (decode(None, &ids, beams(33, 33)), "33 sequences or beams of one source, the limit is 32"),
+        (decode(None, &ids, beams(2, 3)), "`num_return_sequences` is 3, more than `num_beams` 2"),
+        (decode(None, &ids, forbidding()), "forbid every token"),
     ];
     let mut served: Vec<_> =
         zoo.rows.iter().map(|row| engine.generate(generate(row.adapter.as_ref(), &ids, 3))).collect();
@@ -263,7 +389,7 @@ fn adapters_in_use_stay_and_others_leave_for_room() {
     thread.load_all();
     thread.turn();
     assert_eq!((thread.running(), reads()), (1, 2), "the one in use was not read again");
-    assert!(short.iter_mut().all(|events| events.try_recv().is_ok()));
+    assert!(short.iter_mut().all(|events| events.try_recv().is_some()));
     thread.serve_all();
     let mut again = ask(0, 100);
     thread.serve_all();
@@ -323,7 +449,7 @@ fn a_panic_fails_its_batch_and_the_engine_goes_on() {
     }
 }
 
-fn failure(receiver: &mut Receiver<Event>) -> Error {
+fn failure(receiver: &mut Generation) -> Error {
     match events(receiver).pop() {
         Some(Event::Failed(error)) => error,
         other => panic!("{other:?} instead of a failure"),

@@ -1,6 +1,6 @@
 //! What the engine may use.
 
-use super::handle::MOST_EVENTS;
+use super::generation::MOST_EVENTS;
 
 /// Limits of the engine. Zeros are read as ones.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use super::engine::EngineThread;
 use super::{Adapter, Engine, Event, GenerateRequest, ScoreRequest, Settings, Text};
 use crate::delta::{DeltaWeights, Layout, Metadata, Single};
 use crate::structure::{DeltaModule, Kind, Origin, Provenance, Structure};
-use crate::t5::{Backbone, Deltas, Frozen};
+use crate::t5::{Backbone, DecodeSettings, Deltas, Frozen};
 use burn::tensor::{Device, activation::log_softmax};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -120,8 +120,9 @@ pub(super) fn same(events: &[Event], alone: &[Token], eos: u32) -> bool {
     assert!(matches!(last, Event::Finished { .. }), "{last:?}");
     let wanted: Vec<_> = alone.iter().filter(|token| token.id != eos).collect();
     for (event, token) in tokens.iter().zip(&wanted) {
-        let Event::Token { id, logprob } = event else { panic!("{event:?} before the end") };
-        if *id != token.id {
+        let Event::Token { token: found, .. } = event else { panic!("{event:?} before the end") };
+        let (id, logprob) = (found.id, found.logprob);
+        if id != token.id {
             assert!(token.margin < 2e-4, "{id} instead of {}, which is {} ahead", token.id, token.margin);
             return true;
         }
@@ -183,8 +184,18 @@ pub(super) fn engine(backbone: &Arc<Backbone>, settings: Settings, read: Box<Rea
     EngineThread::new(Arc::clone(backbone), Arc::new(Text::of(backbone)), settings, read).unwrap()
 }
 
-pub(super) fn generate(adapter: Option<&Arc<Adapter>>, ids: &[u32], max_new_tokens: usize) -> GenerateRequest {
-    GenerateRequest { adapter: adapter.cloned(), ids: ids.to_vec(), max_new_tokens }
+/// Greedy decoding of at most `most` tokens.
+pub(super) fn generate(adapter: Option<&Arc<Adapter>>, ids: &[u32], most: usize) -> GenerateRequest {
+    decode(adapter, ids, DecodeSettings::new(&config(), most))
+}
+
+pub(super) fn decode(adapter: Option<&Arc<Adapter>>, ids: &[u32], settings: DecodeSettings) -> GenerateRequest {
+    GenerateRequest { adapter: adapter.cloned(), ids: ids.to_vec(), settings: Arc::new(settings) }
+}
+
+/// Of [`backbone`].
+pub(super) fn config() -> crate::t5::Config {
+    Backbone::read_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/tiny-v1.1")).unwrap()
 }
 
 pub(super) fn scoring(adapter: Option<&Arc<Adapter>>, ids: &[u32], targets: &[Vec<u32>]) -> ScoreRequest {

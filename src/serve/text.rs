@@ -1,7 +1,7 @@
 //! The backbone's tokenizer as the handle wants it.
 
 use super::{Error, Result, Tokenize};
-use crate::t5::{Backbone, Tokenizer};
+use crate::t5::{Backbone, TextPart, TextStream, Tokenizer};
 
 /// A backbone's tokenizer, or why it has none: the engine serves ids all the same.
 #[derive(Debug)]
@@ -18,6 +18,12 @@ impl Text {
     }
 }
 
+impl From<Tokenizer> for Text {
+    fn from(tokenizer: Tokenizer) -> Self {
+        Self(Ok(tokenizer))
+    }
+}
+
 impl Tokenize for Text {
     fn encode(&self, text: &str) -> Result<Vec<u32>> {
         self.tokenizer()?.encode(text).map_err(|error| Error::Request(error.to_string()))
@@ -25,5 +31,13 @@ impl Tokenize for Text {
 
     fn decode(&self, ids: &[u32]) -> Result<String> {
         self.tokenizer()?.decode(ids, true).map_err(|error| Error::Internal(error.to_string()))
+    }
+
+    fn push(&self, text: &mut TextStream, id: u32) -> Result<TextPart> {
+        text.push(self.tokenizer()?, id).map_err(|error| Error::Internal(error.to_string()))
+    }
+
+    fn finish(&self, text: &mut TextStream) -> Result<TextPart> {
+        text.finish(self.tokenizer()?).map_err(|error| Error::Internal(error.to_string()))
     }
 }

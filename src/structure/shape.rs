@@ -10,7 +10,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Shape {
-    /// Model family; `t5` for T5 v1.0, v1.1, Flan-T5 and LM-adapted T5.
+    /// Model family: `t5`, which T5 v1.0 and v1.1, Flan-T5, ByT5, mT5 and UMT5 share: their positions are the same.
     pub family: String,
     /// Encoder blocks.
     pub encoder_layers: usize,

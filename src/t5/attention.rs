@@ -1,6 +1,7 @@
 //! Multi-head attention without scaling, as T5 has it, over whole sequences or over cached keys and values.
 
 use super::kernels::softmax_with_bias;
+use super::sharing::Sharing;
 use super::{Deltas, LinearGroup};
 use crate::structure::PositionId;
 use burn::tensor::{Int, Tensor};
@@ -46,25 +47,28 @@ impl Attention {
         KeysValues { keys: next(), values: next() }
     }
 
-    /// Queries alone, for cross-attention.
-    pub(super) fn project_query(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<4> {
-        self.split(self.input.forward_one(x, deltas))
+    /// Queries alone, for cross-attention; `[sources, heads, most, d_kv]` where rows share sources.
+    pub(super) fn project_query(&self, x: Tensor<3>, sharing: Option<&Sharing>, deltas: &dyn Deltas) -> Tensor<4> {
+        let query = self.input.forward_one(x, deltas);
+        self.split(if let Some(sharing) = sharing { sharing.by_source(query) } else { query })
     }
 
     /// Attends and projects back: `x` is the module's input `[batch, len, d]`, `bias` broadcasts to
-    /// `[batch, heads, len, keys]`; `-> [batch, len, d]`, before the residual.
+    /// `[batch, heads, len, keys]`; `-> [batch, len, d]`, before the residual. Queries are laid out by `sharing`.
     pub(super) fn attend(
         &self,
         x: &Tensor<3>,
         query: Tensor<4>,
         cached: KeysValues,
         bias: Option<&Tensor<4>>,
+        sharing: Option<&Sharing>,
         deltas: &dyn Deltas,
     ) -> Tensor<3> {
         let [batch, heads, len, d_kv] = query.dims();
         let scores = query.matmul(cached.keys.swap_dims(2, 3)); // [batch, heads, len, keys]
         let mixed = softmax_with_bias(scores, bias.cloned()).matmul(cached.values); // [batch, heads, len, d_kv]
         let mixed = mixed.swap_dims(1, 2).reshape([batch, len, heads * d_kv]);
+        let mixed = if let Some(sharing) = sharing { sharing.by_row(mixed) } else { mixed };
         let y = self.output.forward_one(mixed, deltas);
         if deltas.touches(self.position) { deltas.output(self.position, x, y) } else { y }
     }

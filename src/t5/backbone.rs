@@ -1,8 +1,9 @@
 //! A backbone: an opened T5 with its configuration, positions and identity.
 
-use super::{Config, Error, Result, T5, Tokenizer, WeightsFile};
+use super::{Config, DecodeSettings, Error, Result, T5, Tokenizer, WeightsFile};
 use crate::structure::{Positions, Shape};
 use burn::tensor::Device;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,8 +24,12 @@ pub struct Backbone {
     pub parameters: usize,
     /// Whether the output layer is the embedding.
     pub tied: bool,
+    /// The number formats of the file, such as `BF16`, with the parameters in each.
+    pub formats: BTreeMap<String, usize>,
     /// Absent where ids alone are enough; the message says why.
     tokenizer: Result<Arc<Tokenizer>, String>,
+    /// Defaults of decoding; the message says what cannot be honoured.
+    decoding: Result<DecodeSettings, String>,
 }
 
 impl Backbone {
@@ -32,12 +37,19 @@ impl Backbone {
     pub fn open(dir: &Path, device: &Device) -> Result<Self> {
         let config = Self::read_config(dir)?;
         let weights = WeightsFile::open(dir, device)?;
-        Self::build(dir.display().to_string(), config, weights, Tokenizer::open(dir), device)
+        let decoding = DecodeSettings::open(dir, &config).map_err(|error| error.to_string());
+        let backbone = Self::build(dir.display().to_string(), config, weights, Tokenizer::open(dir), device)?;
+        Ok(Self { decoding, ..backbone })
     }
 
     /// Reads the configuration alone, without weights.
     pub fn read_config(dir: &Path) -> Result<Config> {
         let path = dir.join("config.json");
+        if !path.exists() && dir.join("adapter_config.json").exists() {
+            let what =
+                "there is an adapter_config.json instead: this is an adapter of PEFT, give the backbone's directory";
+            return Err(Error::Config { path, what: what.into() });
+        }
         let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
         Config::parse(&text, &path)
     }
@@ -55,17 +67,23 @@ impl Backbone {
             tokenizer.check(&config)?;
         }
         let positions = Positions::new(&config.shape());
-        let (tied, parameters, digest) = (weights.tied(), weights.parameters()?, weights.digest()?);
+        let (tied, parameters, digest) = (weights.tied(), weights.parameters(), weights.digest());
+        let formats = weights.formats();
+        if *device == Device::flex() {
+            weights.load(T5::parameters(&config, tied))?;
+        }
         let model = T5::build(&config, &positions, tied, &mut weights, device)?;
         weights.check_all_taken()?;
         Ok(Self {
             name,
+            decoding: Ok(DecodeSettings::defaults(&config)),
             config,
             positions,
             model,
             digest,
             parameters,
             tied,
+            formats,
             tokenizer: tokenizer.map(Arc::new).map_err(|error| error.to_string()),
         })
     }
@@ -80,13 +98,29 @@ impl Backbone {
             digest,
             parameters: self.parameters,
             tied: self.tied,
+            formats: self.formats.clone(),
             tokenizer: self.tokenizer.clone(),
+            decoding: self.decoding.clone(),
         }
+    }
+
+    /// Bytes of the weights in memory: f32, and a transposed copy of the embedding where it is the output layer.
+    pub fn memory_bytes(&self) -> usize {
+        let copy = if self.tied { self.config.vocab_size * self.config.d_model } else { 0 };
+        (self.parameters + copy) * size_of::<f32>()
     }
 
     /// The tokenizer, or why there is none.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         self.tokenizer.as_deref().map_err(|why| Error::Tokenizer(why.clone()))
+    }
+
+    /// The defaults of decoding, which `generation_config.json` may set.
+    ///
+    /// # Errors
+    /// If that file asks for what is not supported: it is refused only where something is decoded.
+    pub fn decoding(&self) -> Result<&DecodeSettings> {
+        self.decoding.as_ref().map_err(|why| Error::Input(why.clone()))
     }
 
     /// What structures bind to.

@@ -82,7 +82,7 @@ impl Backbone {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::t5::{Frozen, GreedyOptions, generate_greedy};
+    use crate::t5::{DecodeSettings, Frozen, generate};
 
     #[test]
     fn it_opens_with_its_tokenizer_and_generates() {
@@ -93,10 +93,10 @@ mod tests {
         assert_eq!(tokenizer.sentinel(0), Some(backbone.config.vocab_size as u32 - 1));
         let ids = tokenizer.encode("The village lies in the <extra_id_0> of the country.").unwrap();
         let model = &backbone.model;
-        let encoded = model.encode(&model.batch(&[ids]).unwrap(), &Frozen);
-        let options = GreedyOptions { max_new_tokens: 4, min_new_tokens: 1 };
-        let generated = generate_greedy(model, &backbone.config, &encoded, options, &Frozen).unwrap();
-        assert!(!generated[0].ids.is_empty());
+        let encoded = model.encode(&model.batch(&[&ids]).unwrap(), &Frozen);
+        let settings = DecodeSettings { min_new_tokens: 1, ..DecodeSettings::new(&backbone.config, 4) };
+        let generated = generate(model, &encoded, &[ids], &settings, &Frozen).unwrap();
+        assert!(!generated[0][0].ids.is_empty());
     }
 
     #[test]

@@ -1,16 +1,22 @@
 //! Caches of a decoding batch: self-attention keys and values that grow by a token a step, cross-attention ones that do
-//! not. Every row has a position of its own, so that rows can join late and leave early.
+//! not. Every row has a position of its own, so that rows can join late and leave early. Cross-attention's part is held once
+//! a source, whatever the number of its rows: beams and samples share it.
 
 use super::attention::KeysValues;
 use super::batch::MASKED;
+use super::sharing::Sharing;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// The state of a batch while it is decoded.
 #[derive(Debug, Clone)]
 pub struct Cache {
     pub(super) layers: Vec<LayerCache>,
-    /// Added to cross-attention scores, `[rows, 1, 1, source]`.
+    /// Added to cross-attention scores, `[sources, 1, 1, source]`.
     pub(super) cross_mask: Tensor<4>,
+    /// The source of each row.
+    sources: Vec<usize>,
+    /// How rows share sources; `None` where each has its own, in order.
+    pub(super) sharing: Option<Sharing>,
     /// Tokens held per row, which is the position of the next one.
     lengths: Vec<usize>,
     capacity: usize,
@@ -21,7 +27,7 @@ pub struct Cache {
 pub(super) struct LayerCache {
     /// `[rows, heads, capacity, d_kv]`; taken out while it is written, so that the write happens in place.
     own: Option<KeysValues>,
-    /// `[rows, heads, source, d_kv]`.
+    /// `[sources, heads, source, d_kv]`.
     pub(super) cross: KeysValues,
 }
 
@@ -35,7 +41,8 @@ impl Cache {
             LayerCache { own: Some(KeysValues { keys: zeros(), values: zeros() }), cross }
         };
         let rows = cross_mask.dims()[0];
-        Self { layers: cross.into_iter().map(empty).collect(), cross_mask, lengths: vec![0; rows], capacity }
+        let layers = cross.into_iter().map(empty).collect();
+        Self { layers, cross_mask, sources: (0..rows).collect(), sharing: None, lengths: vec![0; rows], capacity }
     }
 
     /// Number of rows.
@@ -53,25 +60,75 @@ impl Cache {
         self.capacity
     }
 
-    /// Keeps these rows, in this order; a row may be named more than once (beams).
+    /// Keeps these rows, in this order; a row may be named more than once, and then shares its source (beams, samples).
     pub fn select(&mut self, rows: &[usize]) {
         if rows.iter().copied().eq(0..self.rows()) {
             return;
         }
         let device = self.cross_mask.device();
-        let ids: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows.len()]), &device);
-        for layer in &mut self.layers {
-            layer.own = layer.own.take().map(|own| own.select(&ids));
-            layer.cross = layer.cross.select(&ids);
-        }
-        self.cross_mask = self.cross_mask.clone().select(0, ids.clone());
+        self.select_own(rows, &device);
         self.lengths = rows.iter().map(|row| self.lengths[*row]).collect();
+        let of: Vec<usize> = rows.iter().map(|row| self.sources[*row]).collect();
+        let mut kept = of.clone();
+        kept.sort_unstable();
+        kept.dedup();
+        if kept.len() < self.cross_mask.dims()[0] {
+            let ids = ids(&kept, &device);
+            for layer in &mut self.layers {
+                layer.cross = layer.cross.select(&ids);
+            }
+            self.cross_mask = self.cross_mask.clone().select(0, ids);
+        }
+        let place = |source: &usize| kept.partition_point(|other| other < source);
+        self.share(of.iter().map(place).collect(), &device);
+    }
+
+    /// Reorders self-attention's keys and values. Where the number of rows stays, as between the steps of a beam search, only
+    /// rows that move are copied, and of them only what they hold.
+    fn select_own(&mut self, rows: &[usize], device: &Device) {
+        if rows.len() != self.rows() {
+            let ids = ids(rows, device);
+            for layer in &mut self.layers {
+                layer.own = layer.own.take().map(|own| own.select(&ids));
+            }
+            return;
+        }
+        let moved: Vec<usize> = (0..rows.len()).filter(|row| rows[*row] != *row).collect();
+        let parents: Vec<usize> = moved.iter().map(|row| rows[*row]).collect();
+        let held = parents.iter().map(|row| self.lengths[*row]).max().unwrap_or(0);
+        let ids = ids(&parents, device);
+        let replace = |cache: Tensor<4>| {
+            let [_, heads, _, d] = cache.dims();
+            let new = cache.clone().narrow(2, 0, held).select(0, ids.clone()); // [moved, heads, held, d]
+            let mut cache = cache;
+            let mut first = 0;
+            for run in moved.chunk_by(|a, b| a + 1 == *b) {
+                let value = new.clone().narrow(0, first, run.len());
+                cache = cache.slice_assign([run[0]..run[0] + run.len(), 0..heads, 0..held, 0..d], value);
+                first += run.len();
+            }
+            cache
+        };
+        for layer in &mut self.layers {
+            layer.own = layer.own.take().map(|own| {
+                let KeysValues { keys, values } = own;
+                KeysValues { keys: replace(keys), values: replace(values) }
+            });
+        }
+    }
+
+    /// Notes the source of each row.
+    fn share(&mut self, sources: Vec<usize>, device: &Device) {
+        if sources != self.sources {
+            self.sharing = Sharing::new(&sources, device);
+            self.sources = sources;
+        }
     }
 
     /// Adds the rows of `other` behind these: requests that join a running batch.
     pub fn append(&mut self, other: Cache) {
         let capacity = self.capacity.max(other.capacity);
+        let before = self.cross_mask.dims()[0];
         let source = self.cross_mask.dims()[3].max(other.cross_mask.dims()[3]);
         let join =
             |a: Tensor<4>, b: Tensor<4>, len: usize| Tensor::cat(vec![widen(a, 2, len, 0.0), widen(b, 2, len, 0.0)], 0);
@@ -89,6 +146,8 @@ impl Cache {
         }
         let masks = [self.cross_mask.clone(), other.cross_mask].map(|mask| widen(mask, 3, source, MASKED));
         self.cross_mask = Tensor::cat(masks.to_vec(), 0);
+        let sources = self.sources.iter().copied().chain(other.sources.iter().map(|source| before + source));
+        self.share(sources.collect(), &self.cross_mask.device());
         self.lengths.extend(other.lengths);
         self.capacity = capacity;
     }
@@ -138,6 +197,12 @@ impl LayerCache {
         self.own = Some(own);
         seen
     }
+}
+
+/// Places as a tensor.
+fn ids(places: &[usize], device: &Device) -> Tensor<1, Int> {
+    let ids: Vec<i32> = places.iter().map(|place| *place as i32).collect();
+    Tensor::from_data(TensorData::new(ids, [places.len()]), device)
 }
 
 /// Writes `new [rows, heads, 1, d]` into `cache [rows, heads, capacity, d]` at each row's position.

@@ -1,24 +1,46 @@
-//! A backbone's `config.json`. What changes the maths is honoured or refused by name.
+//! What a T5 is made of; `config_file` reads it from a `config.json`.
 
-use super::{Error, Result};
+use super::Activation;
 use crate::structure::Shape;
-use serde::{Deserialize, Serialize};
-use std::path::Path;
+use serde::Serialize;
 
-/// The activation of the feed-forward layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Activation {
-    /// `max(x, 0)`: T5 v1.0.
-    #[serde(rename = "relu")]
-    Relu,
-    /// `gelu_new(wi_0 x) ∘ wi_1 x`: T5 v1.1 and Flan-T5.
-    #[serde(rename = "gated-gelu")]
-    GatedGelu,
+/// The model family (`model_type`), which decides what config.json leaves open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// T5 v1.0, v1.1, LM-adapted, Flan-T5, ByT5.
+    T5,
+    /// mT5: v1.1 whose outputs are never scaled.
+    Mt5,
+    /// UMT5: v1.1 with a position bias in every block.
+    Umt5,
 }
 
-/// What a T5 is made of. Defaults are those of transformers' `T5Config`.
+impl Family {
+    /// The `model_type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::T5 => "t5",
+            Self::Mt5 => "mt5",
+            Self::Umt5 => "umt5",
+        }
+    }
+
+    /// The name of transformers' class.
+    pub(super) fn architecture(self) -> &'static str {
+        match self {
+            Self::T5 => "T5ForConditionalGeneration",
+            Self::Mt5 => "MT5ForConditionalGeneration",
+            Self::Umt5 => "UMT5ForConditionalGeneration",
+        }
+    }
+}
+
+/// What a T5 is made of. Defaults are those of transformers' `T5Config`, `MT5Config` and `UMT5Config`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
+    /// `model_type`, default `t5`.
+    pub family: Family,
     /// Width of the residual stream (`d_model`).
     pub d_model: usize,
     /// Width of one attention head (`d_kv`).
@@ -31,7 +53,8 @@ pub struct Config {
     pub decoder_layers: usize,
     /// Inner width of the feed-forward layers (`d_ff`).
     pub d_ff: usize,
-    /// `feed_forward_proj`.
+    /// `dense_act_fn` and `is_gated_act`, or else what `feed_forward_proj` says; default `relu` for `t5`, `gated-gelu`
+    /// for the others.
     pub activation: Activation,
     /// Rows of the embedding (`vocab_size`).
     pub vocab_size: usize,
@@ -41,8 +64,12 @@ pub struct Config {
     pub max_distance: usize,
     /// ε of the RMS norms (`layer_norm_epsilon`), default 1e-6.
     pub epsilon: f64,
-    /// Whether the last hidden state is scaled by d_model^-½ before the output layer (`scale_decoder_outputs`, or
-    /// `tie_word_embeddings` where that is absent).
+    /// Whether the last hidden state is scaled by d_model^-½ before the output layer.
+    ///
+    /// `scale_decoder_outputs` where it is present. Else for `t5` it is `tie_word_embeddings`, default true; `mt5` does
+    /// not scale and `umt5` does, as in transformers 5, which reads `tie_word_embeddings` for neither. (transformers 4
+    /// did, so that there the published UMT5 is not scaled, which its training was not either: greedy ids are the same,
+    /// log-probabilities are not. `"scale_decoder_outputs": false` in its config.json gives those numbers here.)
     pub scale_outputs: bool,
     /// `pad_token_id`, default 0.
     pub pad: u32,
@@ -52,94 +79,8 @@ pub struct Config {
     pub start: u32,
 }
 
-/// The fields of config.json that matter here.
-#[derive(Deserialize)]
-struct Raw {
-    model_type: Option<String>,
-    d_model: usize,
-    d_kv: usize,
-    num_heads: usize,
-    num_layers: usize,
-    num_decoder_layers: Option<usize>,
-    d_ff: usize,
-    vocab_size: usize,
-    #[serde(default = "relu")]
-    feed_forward_proj: String,
-    #[serde(default = "buckets")]
-    relative_attention_num_buckets: usize,
-    #[serde(default = "max_distance")]
-    relative_attention_max_distance: usize,
-    #[serde(default = "epsilon")]
-    layer_norm_epsilon: f64,
-    tie_word_embeddings: Option<bool>,
-    scale_decoder_outputs: Option<bool>,
-    #[serde(default)]
-    pad_token_id: u32,
-    #[serde(default = "eos")]
-    eos_token_id: u32,
-    decoder_start_token_id: Option<u32>,
-    is_encoder_decoder: Option<bool>,
-}
-
-fn relu() -> String {
-    "relu".into()
-}
-fn buckets() -> usize {
-    32
-}
-fn max_distance() -> usize {
-    128
-}
-fn epsilon() -> f64 {
-    1e-6
-}
-fn eos() -> u32 {
-    1
-}
-
 impl Config {
-    /// Reads config.json; `path` is for messages.
-    pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        let wrong = |what: String| Error::Config { path: path.to_path_buf(), what };
-        let raw: Raw = serde_json::from_str(text).map_err(|error| wrong(format!("not a T5 configuration: {error}")))?;
-        match raw.model_type.as_deref() {
-            None | Some("t5") => {}
-            Some(other) => {
-                return Err(wrong(format!("model_type `{other}` is not supported: only `t5` (v1.0, v1.1, Flan) is")));
-            }
-        }
-        if raw.is_encoder_decoder == Some(false) {
-            return Err(wrong("is_encoder_decoder is false: an encoder alone cannot be served".into()));
-        }
-        let activation = match raw.feed_forward_proj.as_str() {
-            "relu" => Activation::Relu,
-            "gated-gelu" => Activation::GatedGelu,
-            other => {
-                return Err(wrong(format!("feed_forward_proj `{other}` is not supported: use `relu` or `gated-gelu`")));
-            }
-        };
-        let config = Config {
-            d_model: raw.d_model,
-            d_kv: raw.d_kv,
-            num_heads: raw.num_heads,
-            encoder_layers: raw.num_layers,
-            decoder_layers: raw.num_decoder_layers.unwrap_or(raw.num_layers),
-            d_ff: raw.d_ff,
-            activation,
-            vocab_size: raw.vocab_size,
-            buckets: raw.relative_attention_num_buckets,
-            max_distance: raw.relative_attention_max_distance,
-            epsilon: raw.layer_norm_epsilon,
-            scale_outputs: raw.scale_decoder_outputs.or(raw.tie_word_embeddings).unwrap_or(true),
-            pad: raw.pad_token_id,
-            eos: raw.eos_token_id,
-            start: raw.decoder_start_token_id.unwrap_or(raw.pad_token_id),
-        };
-        config.check().map_err(wrong)?;
-        Ok(config)
-    }
-
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         self.shape().check().map_err(|error| error.to_string())?;
         // a causal stack splits the buckets once more, and a bucket must be left for the logarithmic part
         if self.buckets < 4 || !self.buckets.is_multiple_of(2) || self.max_distance <= self.buckets / 2 {
@@ -148,6 +89,9 @@ impl Config {
                  more than half of it",
                 self.buckets, self.max_distance
             ));
+        }
+        if self.epsilon < 0.0 {
+            return Err(format!("layer_norm_epsilon {} must not be negative", self.epsilon));
         }
         for (name, id) in
             [("pad_token_id", self.pad), ("eos_token_id", self.eos), ("decoder_start_token_id", self.start)]
@@ -164,7 +108,13 @@ impl Config {
         self.num_heads * self.d_kv
     }
 
-    /// What a structure binds to.
+    /// Whether `block` of a stack holds a table of position biases: the first, which the others share, or every one.
+    pub fn has_position_bias(&self, block: usize) -> bool {
+        block == 0 || self.family == Family::Umt5
+    }
+
+    /// What a structure binds to. Its family is `t5` for mT5 and UMT5 too: they have the same positions, so that a
+    /// structure may move between them; delta weights bind to the weights' digest.
     pub fn shape(&self) -> Shape {
         Shape {
             family: "t5".into(),
@@ -174,7 +124,7 @@ impl Config {
             d_kv: self.d_kv,
             num_heads: self.num_heads,
             d_ff: self.d_ff,
-            gated: self.activation == Activation::GatedGelu,
+            gated: self.activation.gated,
             vocab_size: self.vocab_size,
         }
     }
@@ -182,8 +132,8 @@ impl Config {
     /// The same as a Hugging Face config.json.
     pub fn to_hugging_face(&self, tied: bool) -> serde_json::Value {
         serde_json::json!({
-            "architectures": ["T5ForConditionalGeneration"],
-            "model_type": "t5",
+            "architectures": [self.family.architecture()],
+            "model_type": self.family.name(),
             "is_encoder_decoder": true,
             "d_model": self.d_model,
             "d_kv": self.d_kv,
@@ -191,7 +141,9 @@ impl Config {
             "num_layers": self.encoder_layers,
             "num_decoder_layers": self.decoder_layers,
             "d_ff": self.d_ff,
-            "feed_forward_proj": self.activation,
+            "feed_forward_proj": self.activation.projection(),
+            "dense_act_fn": self.activation.function.name(),
+            "is_gated_act": self.activation.gated,
             "tie_word_embeddings": tied,
             "scale_decoder_outputs": self.scale_outputs,
             "vocab_size": self.vocab_size,

@@ -10,7 +10,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// A file is missing or unreadable.
     #[error(
-        "cannot read `{path}`: {source}; a backbone is a Hugging Face directory with config.json, model.safetensors and tokenizer.json"
+        "cannot read `{path}`: {source}; a backbone is a Hugging Face directory with config.json and model.safetensors, and tokenizer.json or spiece.model unless it is a ByT5"
     )]
     Read {
         /// The file.

@@ -1,11 +1,10 @@
 //! The feed-forward layer, plain (v1.0) or gated (v1.1).
 
-use super::kernels::gated_gelu;
 use super::{Activation, Deltas, LinearGroup};
 use crate::structure::PositionId;
-use burn::tensor::{Tensor, activation::relu};
+use burn::tensor::Tensor;
 
-/// `wo(relu(wi x))` or `wo(gelu_new(wi_0 x) ∘ wi_1 x)`.
+/// `wo(f(wi x))` or `wo(f(wi_0 x) ∘ wi_1 x)`.
 #[derive(Debug, Clone)]
 pub(super) struct FeedForward {
     pub(super) input: LinearGroup,
@@ -20,11 +19,7 @@ impl FeedForward {
         let touched = deltas.touches(self.position);
         let x = if touched { deltas.input(self.position, x) } else { x };
         let inputs = self.input.forward_side_by_side(x.clone(), deltas);
-        let hidden = match self.activation {
-            Activation::Relu => relu(inputs),
-            Activation::GatedGelu => gated_gelu(inputs),
-        };
-        let y = self.output.forward_one(hidden, deltas);
+        let y = self.output.forward_one(self.activation.forward(inputs), deltas);
         if touched { deltas.output(self.position, &x, y) } else { y }
     }
 }

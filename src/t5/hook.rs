@@ -14,6 +14,12 @@ pub trait Deltas: Sync {
     /// Whether anything stands at this position.
     fn touches(&self, position: PositionId) -> bool;
 
+    /// The same for these rows of the batch, in this order; a row may be named more than once. `None` where every row is
+    /// treated alike, so that nothing changes.
+    fn select(&self, _rows: &[usize]) -> Option<Box<dyn Deltas>> {
+        None
+    }
+
     /// The input of a linear map or module before it is used: `x [batch, len, d_in] -> same`.
     fn input(&self, _position: PositionId, x: Tensor<3>) -> Tensor<3> {
         x

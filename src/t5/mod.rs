@@ -3,16 +3,18 @@
 //! One forward serves every use: what deltas do is said by the [`Deltas`] hook, whose implementations live in `delta`.
 //! This module names no delta kind.
 
+mod activation;
 mod attention;
 mod backbone;
 mod batch;
 mod builtin;
 mod cache;
 mod config;
+mod config_file;
+mod decode;
 pub mod device;
 mod error;
 mod feed_forward;
-mod generate;
 mod hook;
 mod kernels;
 mod linear;
@@ -20,24 +22,29 @@ mod model;
 mod norm;
 mod position_bias;
 mod score;
+mod sharing;
 mod source;
 mod stack;
 mod tokenizer;
-mod weights_file;
+mod weights;
 
+pub use activation::{Activation, ActivationFunction};
 pub use backbone::Backbone;
 pub use batch::TokenBatch;
 pub use cache::Cache;
-pub use config::{Activation, Config};
+pub use config::{Config, Family};
+pub(crate) use decode::FIRST_CAPACITY;
+pub use decode::{
+    Advance, DecodeSettings, EarlyStopping, Ended, Finished, Generated, InvalidSetting, Made, Sequences, StepError,
+    Token, generate, processors,
+};
 pub use device::{DeviceChoice, DeviceError};
 pub use error::{Error, Result};
-pub(crate) use generate::best;
-pub use generate::{Generated, GreedyOptions, generate_greedy};
 pub use hook::{Deltas, Frozen};
 pub(crate) use kernels::{gelu_new, target_log_probabilities};
 pub use linear::LinearGroup;
 pub use model::{Encoded, T5};
 pub use score::{Target, score_targets};
 pub use source::{ParameterSource, ParameterSpec, parameter_specs};
-pub use tokenizer::{TextStream, Tokenizer};
-pub use weights_file::WeightsFile;
+pub use tokenizer::{TextPart, TextStream, Tokenizer};
+pub use weights::WeightsFile;

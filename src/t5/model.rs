@@ -1,13 +1,13 @@
 //! The whole model: embedding, encoder, decoder, output layer.
 
 use super::attention::Attention;
-use super::source::{ParameterSource, parameter_specs};
+use super::source::{ParameterSource, ParameterSpec, parameter_specs};
 use super::stack::Stack;
 use super::{Cache, Config, Deltas, Error, LinearGroup, Result, TokenBatch};
 use crate::structure::Positions;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-/// A T5 of either version. Plain tensors make it a frozen backbone; tracked ones make it trainable.
+/// A T5 of any version. Plain tensors make it a frozen backbone; tracked ones make it trainable.
 #[derive(Debug, Clone)]
 pub struct T5 {
     shared: Tensor<2>,
@@ -46,6 +46,13 @@ fn row_ids(rows: &[usize], device: &Device) -> Tensor<1, Int> {
 }
 
 impl T5 {
+    /// What [`T5::build`] takes, in its order: every parameter, and for a tied model the embedding once more, transposed.
+    pub(super) fn parameters(config: &Config, tied: bool) -> Vec<ParameterSpec> {
+        let mut specs = parameter_specs(config, tied);
+        specs.extend(tied.then(|| ParameterSpec::tied_head(config)));
+        specs
+    }
+
     /// Builds the model from its parameters. `tied`: the output layer is the embedding's transpose.
     pub fn build(
         config: &Config,
@@ -54,17 +61,11 @@ impl T5 {
         source: &mut dyn ParameterSource,
         device: &Device,
     ) -> Result<Self> {
-        let mut specs = parameter_specs(config, tied).into_iter();
-        let mut first = |source: &mut dyn ParameterSource| source.take(&specs.next().expect("shared, or lm_head"));
-        let shared = first(source)?;
+        let mut specs = Self::parameters(config, tied).into_iter();
+        let shared = source.take(&specs.next().expect("the embedding comes first"))?;
         let encoder = Stack::build("encoder", config, positions, &mut specs, source)?;
         let decoder = Stack::build("decoder", config, positions, &mut specs, source)?;
-        let head = match specs.next() {
-            Some(spec) => source.take(&spec)?,
-            None if shared.is_tracked() => shared.clone().transpose(),
-            // a transposed view is several times slower to multiply by at few rows
-            None => Tensor::from_data(shared.clone().transpose().into_data(), device),
-        };
+        let head = source.take(&specs.next().expect("the output layer comes last"))?;
         let id = positions.id("lm_head").map_err(|error| Error::Input(error.to_string()))?;
         Ok(Self {
             shared,
@@ -81,6 +82,11 @@ impl T5 {
     /// The device that the model's tensors are on.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Rows of the embedding, which are ids that the model takes and gives.
+    pub fn vocab(&self) -> usize {
+        self.vocab
     }
 
     /// Pads rows of ids to a batch that the model takes.

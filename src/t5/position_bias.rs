@@ -2,30 +2,75 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-/// The bias of one stack (held by its first block, used by all).
+/// The bias of one stack.
 #[derive(Debug, Clone)]
 pub(super) struct PositionBias {
-    /// `[buckets, heads]`.
-    pub(super) table: Tensor<2>,
+    /// `[buckets, heads]`: the first block's, which all blocks use, or one a block (UMT5).
+    pub(super) tables: Vec<Tensor<2>>,
     pub(super) max_distance: usize,
     pub(super) bidirectional: bool,
 }
 
+/// The bias in one pass through the stack, where queries and keys stand at the same positions in every block.
+pub(super) struct PassBias<'a> {
+    tables: &'a [Tensor<2>],
+    /// The bucket of each query and key, `[rows · len · keys]`.
+    buckets: Tensor<1, Int>,
+    /// `[rows, len, keys]`.
+    shape: [usize; 3],
+    mask: Option<Tensor<4>>,
+    /// That of the block asked for last, `[rows, heads, len, keys]`.
+    latest: Tensor<4>,
+}
+
 impl PositionBias {
-    /// Bias of queries against keys `0..keys`: `queries [rows][len]` are positions; `-> [rows, heads, len, keys]`.
+    /// Bias of queries against keys `0..keys`, `mask` (which broadcasts to `[rows, heads, len, keys]`) added: `queries
+    /// [rows][len]` are positions.
     ///
     /// Rows of one batch may stand at different positions; where all agree, pass one row and let it broadcast.
-    pub(super) fn forward(&self, queries: &[Vec<usize>], keys: usize, device: &Device) -> Tensor<4> {
-        let [buckets, heads] = self.table.dims();
+    pub(super) fn start(
+        &self,
+        queries: &[Vec<usize>],
+        keys: usize,
+        mask: Option<Tensor<4>>,
+        device: &Device,
+    ) -> PassBias<'_> {
+        let count = self.tables[0].dims()[0];
         let (rows, len) = (queries.len(), queries[0].len());
         let index = |query: usize, key: usize| {
-            bucket(key as i64 - query as i64, self.bidirectional, buckets, self.max_distance) as i32
+            bucket(key as i64 - query as i64, self.bidirectional, count, self.max_distance) as i32
         };
         let ids: Vec<i32> =
             queries.iter().flatten().flat_map(|query| (0..keys).map(move |key| index(*query, key))).collect();
-        let count = ids.len();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [count]), device);
-        self.table.clone().select(0, ids).reshape([rows, len, keys, heads]).permute([0, 3, 1, 2])
+        let buckets = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows * len * keys]), device);
+        let shape = [rows, len, keys];
+        let latest = look_up(&self.tables[0], &buckets, shape, mask.as_ref());
+        PassBias { tables: &self.tables, buckets, shape, mask, latest }
+    }
+}
+
+impl PassBias<'_> {
+    /// The bias of a block, `[rows, heads, len, keys]`. Blocks are asked for in their order.
+    pub(super) fn of(&mut self, block: usize) -> &Tensor<4> {
+        if block > 0 && self.tables.len() > 1 {
+            self.latest = look_up(&self.tables[block], &self.buckets, self.shape, self.mask.as_ref());
+        }
+        &self.latest
+    }
+}
+
+/// `table [buckets, heads]` at `buckets [rows · len · keys]` `-> [rows, heads, len, keys]`, with the mask.
+fn look_up(
+    table: &Tensor<2>,
+    buckets: &Tensor<1, Int>,
+    [rows, len, keys]: [usize; 3],
+    mask: Option<&Tensor<4>>,
+) -> Tensor<4> {
+    let heads = table.dims()[1];
+    let bias = table.clone().select(0, buckets.clone()).reshape([rows, len, keys, heads]).permute([0, 3, 1, 2]);
+    match mask {
+        Some(mask) => bias + mask.clone(),
+        None => bias,
     }
 }
 
@@ -60,5 +105,27 @@ mod tests {
             assert_eq!(bucket(distance, true, 32, 128), both[i], "bidirectional {distance}");
             assert_eq!(bucket(distance, false, 32, 128), causal[i], "causal {distance}");
         }
+    }
+
+    /// The distances behind the query at which the next bucket begins, as transformers 5.23.0 has them up to 3,000, for
+    /// `(buckets, max_distance)`. Where one falls on a power of 2, as 16 and 64 do,
+    /// the logarithm's rounding decides.
+    #[test]
+    fn buckets_begin_where_transformers_begins_them() {
+        let check = |bidirectional, buckets, max_distance, logarithmic: &[usize]| {
+            let at = |distance: usize| bucket(-(distance as i64), bidirectional, buckets, max_distance);
+            let found: Vec<_> = (1..=3000).filter(|distance| at(*distance) != at(*distance - 1)).collect();
+            let exact = if bidirectional { buckets / 4 } else { buckets / 2 };
+            let wanted: Vec<_> = (1..=exact).chain(logarithmic.iter().copied()).collect();
+            assert_eq!(found, wanted, "{bidirectional} {buckets} {max_distance}");
+            assert_eq!(at(3000), wanted.len(), "{bidirectional} {buckets} {max_distance}");
+        };
+        check(true, 32, 128, &[12, 16, 23, 32, 46, 64, 91]);
+        check(false, 32, 128, &[19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113]);
+        check(true, 16, 24, &[7, 10, 16]);
+        check(false, 16, 24, &[10, 11, 13, 14, 16, 19, 21]);
+        check(true, 32, 256, &[13, 20, 30, 46, 70, 108, 166]);
+        check(false, 32, 256, &[20, 23, 27, 32, 39, 46, 54, 64, 77, 91, 108, 128, 153, 182, 216]);
+        check(true, 48, 1000, &[18, 26, 37, 53, 76, 110, 159, 229, 331, 479, 692]);
     }
 }

@@ -1,6 +1,6 @@
 //! The parameters of a T5 by their checkpoint names: one table for loading, training and saving.
 
-use super::{Activation, Config, Result};
+use super::{Config, Result};
 use burn::tensor::Tensor;
 
 /// One parameter of the model, held as a matrix `[rows, Σ widths]`.
@@ -25,6 +25,11 @@ impl ParameterSpec {
 
     fn plain(name: String, rows: usize, width: usize) -> Self {
         Self { parts: vec![(name, width)], rows, transposed: false }
+    }
+
+    /// The output layer where it is the embedding's transpose.
+    pub(super) fn tied_head(config: &Config) -> Self {
+        Self { parts: vec![("shared.weight".into(), config.vocab_size)], rows: config.d_model, transposed: true }
     }
 
     /// Columns of the matrix.
@@ -54,7 +59,8 @@ impl ParameterSpec {
 
 /// Gives the parameters of a model as it is built: from a file, or as leaves of a graph.
 pub trait ParameterSource {
-    /// The matrix `[spec.rows, spec.width()]`.
+    /// The matrix `[spec.rows, spec.width()]`. For a tied model the embedding is asked for once more, transposed, since a
+    /// transposed view is several times slower to multiply by at few rows.
     ///
     /// # Errors
     /// If the source lacks it or holds another shape.
@@ -71,16 +77,20 @@ pub trait ParameterSource {
 /// | `….DenseReluDense.{wi_0,wi_1}.weight` `[d_ff, d]` | one `[d, 2 d_ff]` |
 /// | `….o.weight`, `….wi.weight`, `….wo.weight`, `….EncDecAttention.q.weight`, `lm_head.weight` | transposed |
 /// | norms `[d]`, `….relative_attention_bias.weight` `[buckets, heads]` | as they are |
+///
+/// The first block of a stack holds its position bias; UMT5 has one in every block.
 pub fn parameter_specs(config: &Config, tied: bool) -> Vec<ParameterSpec> {
     let (d, inner) = (config.d_model, config.inner());
     let mut specs = vec![ParameterSpec::plain("shared.weight".into(), config.vocab_size, d)];
     let norm = |at: String| ParameterSpec::plain(format!("{at}.weight"), 1, d);
     for (stack, layers) in [("encoder", config.encoder_layers), ("decoder", config.decoder_layers)] {
-        let bias = format!("{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight");
-        specs.push(ParameterSpec::plain(bias, config.buckets, config.num_heads));
         for block in 0..layers {
             let at = format!("{stack}.block.{block}.layer");
             let own = format!("{at}.0.SelfAttention");
+            if config.has_position_bias(block) {
+                let bias = format!("{own}.relative_attention_bias.weight");
+                specs.push(ParameterSpec::plain(bias, config.buckets, config.num_heads));
+            }
             specs.push(norm(format!("{at}.0.layer_norm")));
             specs.push(ParameterSpec::linear(&own, &["q", "k", "v"], d, inner));
             specs.push(ParameterSpec::linear(&own, &["o"], inner, d));
@@ -94,12 +104,8 @@ pub fn parameter_specs(config: &Config, tied: bool) -> Vec<ParameterSpec> {
                 specs.push(ParameterSpec::linear(&cross, &["o"], inner, d));
             }
             let feed = format!("{at}.{last}.DenseReluDense");
-            let inputs: &[&str] = match config.activation {
-                Activation::Relu => &["wi"],
-                Activation::GatedGelu => &["wi_0", "wi_1"],
-            };
             specs.push(norm(format!("{at}.{last}.layer_norm")));
-            specs.push(ParameterSpec::linear(&feed, inputs, d, config.d_ff));
+            specs.push(ParameterSpec::linear(&feed, config.activation.inputs(), d, config.d_ff));
             specs.push(ParameterSpec::linear(&feed, &["wo"], config.d_ff, d));
         }
         specs.push(norm(format!("{stack}.final_layer_norm")));

@@ -5,6 +5,7 @@ use super::cache::Cache;
 use super::feed_forward::FeedForward;
 use super::norm::Norm;
 use super::position_bias::PositionBias;
+use super::sharing::Sharing;
 use super::source::{ParameterSource, ParameterSpec};
 use super::{Config, Deltas, LinearGroup, Result};
 use crate::structure::{PositionId, Positions};
@@ -28,24 +29,32 @@ pub(super) struct Stack {
     last_norm: Norm,
 }
 
+/// The encoder's side of a block's cross-attention.
+struct Context<'a> {
+    keys_values: KeysValues,
+    mask: Option<&'a Tensor<4>>,
+    /// Where rows share sources.
+    sharing: Option<&'a Sharing>,
+}
+
 impl Block {
     /// `attend` gives self-attention's keys and values from the projected ones; `cross` is the encoder's side.
     fn forward(
         &self,
         x: Tensor<3>,
         bias: &Tensor<4>,
-        cross: Option<(KeysValues, Option<&Tensor<4>>)>,
+        cross: Option<Context>,
         remember: impl FnOnce(KeysValues) -> KeysValues,
         deltas: &dyn Deltas,
     ) -> Tensor<3> {
         let h = self.own.prepare(self.own_norm.forward(x.clone(), deltas), deltas);
         let (query, new) = self.own.project(h.clone(), deltas);
-        let x = x + self.own.attend(&h, query, remember(new), Some(bias), deltas);
+        let x = x + self.own.attend(&h, query, remember(new), Some(bias), None, deltas);
         let x = match (&self.cross, cross) {
-            (Some((norm, attention)), Some((context, mask))) => {
+            (Some((norm, attention)), Some(Context { keys_values, mask, sharing })) => {
                 let h = attention.prepare(norm.forward(x.clone(), deltas), deltas);
-                let query = attention.project_query(h.clone(), deltas);
-                x + attention.attend(&h, query, context, mask, deltas)
+                let query = attention.project_query(h.clone(), sharing, deltas);
+                x + attention.attend(&h, query, keys_values, mask, sharing, deltas)
             }
             _ => x,
         };
@@ -69,8 +78,7 @@ impl Stack {
             source.take(&spec).map(|tensor| (spec, tensor))
         };
         let id = |path: &str| -> PositionId { positions.id(path).expect("the table's names are positions") };
-        let table = take()?.1;
-        let bias = PositionBias { table, max_distance: config.max_distance, bidirectional: !decoder };
+        let mut tables = Vec::new();
         let layers = if decoder { config.decoder_layers } else { config.encoder_layers };
         let norm = |take: &mut dyn FnMut() -> Result<(ParameterSpec, Tensor<2>)>| -> Result<Norm> {
             let (spec, weight) = take()?;
@@ -86,6 +94,9 @@ impl Stack {
         for block in 0..layers {
             let at = format!("{stack}.block.{block}.layer");
             let heads = config.num_heads;
+            if config.has_position_bias(block) {
+                tables.push(take()?.1);
+            }
             let own_norm = norm(&mut take)?;
             let (input, output) = (group(&mut take)?, group(&mut take)?);
             let position = id(&format!("{at}.0.SelfAttention"));
@@ -105,19 +116,16 @@ impl Stack {
             let feed = FeedForward { input, output, position, activation: config.activation };
             blocks.push(Block { own_norm, own, cross, feed_norm, feed });
         }
+        let bias = PositionBias { tables, max_distance: config.max_distance, bidirectional: !decoder };
         Ok(Self { bias, blocks, last_norm: norm(&mut take)? })
     }
 
     /// The encoder over whole sequences: `x [batch, len, d]`, `mask [batch, 1, 1, len]` -> `[batch, len, d]`.
     pub(super) fn encode(&self, mut x: Tensor<3>, mask: Option<&Tensor<4>>, deltas: &dyn Deltas) -> Tensor<3> {
         let len = x.dims()[1];
-        let bias = self.bias.forward(&[(0..len).collect()], len, &x.device());
-        let bias = match mask {
-            Some(mask) => bias + mask.clone(),
-            None => bias,
-        };
-        for block in &self.blocks {
-            x = block.forward(x, &bias, None, |own| own, deltas);
+        let mut bias = self.bias.start(&[(0..len).collect()], len, mask.cloned(), &x.device());
+        for (index, block) in self.blocks.iter().enumerate() {
+            x = block.forward(x, bias.of(index), None, |own| own, deltas);
         }
         self.last_norm.forward(x, deltas)
     }
@@ -132,14 +140,15 @@ impl Stack {
         deltas: &dyn Deltas,
     ) -> Tensor<3> {
         let (len, device) = (x.dims()[1], x.device());
-        let bias = self.bias.forward(&[(0..len).collect()], len, &device);
         let ahead =
             (0..len).flat_map(|query| (0..len).map(move |key| if key <= query { 0.0 } else { super::batch::MASKED }));
         let causal = TensorData::new(ahead.collect::<Vec<f32>>(), [1, 1, len, len]);
-        let bias = bias + Tensor::from_data(causal, &device);
-        for block in &self.blocks {
+        let causal = Tensor::from_data(causal, &device);
+        let mut bias = self.bias.start(&[(0..len).collect()], len, Some(causal), &device);
+        for (index, block) in self.blocks.iter().enumerate() {
             let (_, attention) = block.cross.as_ref().expect("a decoder block has cross-attention");
-            x = block.forward(x, &bias, Some((context(attention), mask)), |own| own, deltas);
+            let cross = Context { keys_values: context(attention), mask, sharing: None };
+            x = block.forward(x, bias.of(index), Some(cross), |own| own, deltas);
         }
         self.last_norm.forward(x, deltas)
     }
@@ -157,16 +166,12 @@ impl Stack {
         let keys = positions.iter().max().expect("a batch has rows") + 1;
         let level = positions.iter().all(|position| position + 1 == keys);
         let queries: Vec<_> = if level { vec![vec![keys - 1]] } else { positions.iter().map(|p| vec![*p]).collect() };
-        let bias = self.bias.forward(&queries, keys, &device);
-        let bias = match cache.step_mask(keys, &device) {
-            Some(mask) => bias + mask,
-            None => bias,
-        };
-        let mask = cache.cross_mask.clone();
-        for (block, layer) in self.blocks.iter().zip(&mut cache.layers) {
-            let cross = layer.cross.clone();
+        let mut bias = self.bias.start(&queries, keys, cache.step_mask(keys, &device), &device);
+        let (mask, sharing) = (cache.cross_mask.clone(), cache.sharing.clone());
+        for (index, (block, layer)) in self.blocks.iter().zip(&mut cache.layers).enumerate() {
+            let cross = Context { keys_values: layer.cross.clone(), mask: Some(&mask), sharing: sharing.as_ref() };
             let remember = |new| layer.push(new, &positions, keys);
-            x = block.forward(x, &bias, Some((cross, Some(&mask))), remember, deltas);
+            x = block.forward(x, bias.of(index), Some(cross), remember, deltas);
         }
         cache.advance();
         self.last_norm.forward(x, deltas)

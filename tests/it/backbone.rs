@@ -119,17 +119,27 @@ fn absent_and_damaged_files_are_named() {
     check_refused(parent, &[INDEX, "`..`", "same directory"]);
 }
 
+/// One for the directory; `t5::config_file` tests the others.
 #[test]
 fn configurations_that_change_the_maths_are_refused_by_name() {
     let v10 = || Copy::of("tiny-v1.0");
-    check_refused(v10().config("model_type", json!("umt5")), &["model_type `umt5`"]);
-    check_refused(v10().config("feed_forward_proj", json!("gated-silu")), &["feed_forward_proj `gated-silu`"]);
-    check_refused(v10().config("is_encoder_decoder", json!(false)), &["is_encoder_decoder"]);
-    check_refused(v10().config("num_heads", json!(0)), &["num_heads is 0"]);
-    check_refused(v10().config("d_ff", json!(usize::MAX)), &["d_ff is 18446744073709551615"]);
-    check_refused(v10().config("d_model", json!(-1)), &["not a T5 configuration"]);
-    check_refused(v10().config("relative_attention_num_buckets", json!(2)), &["relative_attention_num_buckets 2"]);
-    check_refused(v10().config("eos_token_id", json!(96)), &["eos_token_id 96", "vocab_size 96"]);
+    check_refused(v10().config("model_type", json!("longt5")), &["model_type \"longt5\"", "config.json"]);
+    check_refused(v10().config("quantization_config", json!({"bits": 8})), &["quantization_config", "config.json"]);
+}
+
+#[test]
+fn other_formats_are_refused_with_the_fix() {
+    let with = |name: &str| {
+        let copy = Copy::of("tiny-v1.0").without("model.safetensors");
+        std::fs::write(copy.path(name), "").unwrap();
+        copy
+    };
+    check_refused(with("pytorch_model.bin"), &["`pytorch_model.bin`", "pickle", "save_pretrained"]);
+    check_refused(with("pytorch_model.bin.index.json"), &["`pytorch_model.bin.index.json`", "save_pretrained"]);
+    check_refused(with("flax_model.msgpack"), &["`flax_model.msgpack` are not read", "save_pretrained"]);
+    check_refused(with("tf_model.h5"), &["`tf_model.h5`", "save_pretrained"]);
+    let adapter = Copy::of("tiny-v1.0/peft-lora");
+    check_refused(adapter, &["adapter_config.json", "PEFT", "the backbone's directory"]);
 }
 
 #[test]
@@ -149,6 +159,17 @@ fn tensors_that_do_not_fit_are_named() {
     check_refused(v10().tensors(bytes), &[NORM, "U8", "F32, F16 and BF16"]);
     let gated = v10().config("feed_forward_proj", json!("gated-gelu"));
     check_refused(gated, &["DenseReluDense.wi_0.weight", "missing"]);
+    let umt5 = |name: &str| Copy::of(name).config("model_type", json!("umt5"));
+    let second = "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight";
+    check_refused(umt5("tiny-mt5"), &[second, "missing"]);
+    check_refused(Copy::of("tiny-umt5").config("model_type", json!("mt5")), &["fit nothing", second]);
+    let stack = "decoder.embed_tokens.weight";
+    let own = |t: &mut Tensors| {
+        let mut other = t["shared.weight"].clone();
+        other.2[0] ^= 1;
+        t.insert(stack.into(), other);
+    };
+    check_refused(v10().tensors(own), &[stack, "another matrix than `shared.weight`"]);
     let twice = Copy::of("tiny-v1.1-sharded");
     let mut second = read(&twice.path(SHARD));
     second.insert(NORM.into(), (Dtype::F16, vec![32], vec![0; 64]));
@@ -174,6 +195,39 @@ fn copies_and_leftovers_of_published_checkpoints_change_nothing() {
     let published = published.open().unwrap();
     assert!(published.tied);
     assert_eq!((published.digest, published.parameters), (plain.digest, plain.parameters));
+}
+
+/// transformers ties whatever of the names is there to the others.
+#[test]
+fn a_tied_embedding_may_bear_any_of_its_names() {
+    let plain = Copy::of("tiny-v1.0").open().unwrap();
+    for name in ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight", HEAD] {
+        let renamed = Copy::of("tiny-v1.0").tensors(|tensors| {
+            let embedding = tensors.remove("shared.weight").unwrap();
+            tensors.insert(name.into(), embedding);
+        });
+        let renamed = renamed.open().unwrap();
+        assert!(renamed.tied, "{name}");
+        assert_eq!((renamed.digest, renamed.parameters), (plain.digest.clone(), plain.parameters), "{name}");
+    }
+    check_refused(Copy::of("tiny-v1.0").tensors(|t| drop(t.remove("shared.weight"))), &["`shared.weight` is missing"]);
+}
+
+/// The output layer is the embedding wherever the file has no other, and its own wherever it has, whatever config.json says.
+#[test]
+fn tied_is_what_the_file_says() {
+    for (variant, tied, formats) in [
+        ("tiny-v1.0", true, &["F32"][..]),
+        ("tiny-v1.1", false, &["BF16"]),
+        ("tiny-v1.1-sharded", false, &["F16"]),
+        ("tiny-v1.1-tied", true, &["F16", "F32"]),
+        ("tiny-umt5", false, &["BF16"]),
+    ] {
+        let backbone = Copy::of(variant).open().unwrap();
+        assert_eq!(backbone.tied, tied, "{variant}");
+        assert!(backbone.formats.keys().eq(formats), "{variant}: {:?}", backbone.formats);
+        assert_eq!(backbone.formats.values().sum::<usize>(), backbone.parameters, "{variant}");
+    }
 }
 
 #[test]

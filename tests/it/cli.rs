@@ -64,7 +64,7 @@ fn usage_and_failures_have_their_exit_codes() {
     fails(home.path(), &["search", "--task", "builtin-topic", "--budget", "many"], 2, "is not 102458");
     fails(home.path(), &["search", "--task", "builtin-topic", "--budget", "3"], 1, "smallest module");
     fails(home.path(), &["retrain", "--task", "nix", "--structure", "bitfit"], 1, "nix");
-    fails(home.path(), &["generate", "--backbone", "/nowhere", "--text", "x"], 1, "tokenizer.json\n");
+    fails(home.path(), &["generate", "--backbone", "/nowhere", "--text", "x"], 1, "config.json and model.safetensors");
     fails(home.path(), &["adapters", "show", "nix"], 1, "nix");
     if cfg!(not(feature = "cuda")) {
         fails(home.path(), &["serve", "--device", "cuda:0"], 1, "--features cuda");
@@ -110,6 +110,33 @@ fn generate_gives_transformers_ids() {
         assert_eq!(made, wanted);
     }
     assert_eq!(made["scores"].as_array().unwrap().len(), sources.len());
+    // a beam search with two sequences a source, each with the log-probabilities of its tokens
+    let beams =
+        ["--max-new-tokens", "6", "--num-beams", "3", "--num-return-sequences", "2", "--json", "--logprobs", "2"];
+    let made = json_of(home.path(), &[&arguments[..], &beams].concat());
+    assert_eq!(made["ids"].as_array().unwrap().len(), sources.len());
+    for (ids, (scores, logprobs)) in made["ids"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(made["scores"].as_array().unwrap().iter().zip(made["logprobs"].as_array().unwrap()))
+    {
+        for at in 0..2 {
+            let each = logprobs[at].as_array().unwrap();
+            let mean = each.iter().map(|p| p.as_f64().unwrap()).sum::<f64>() / each.len() as f64;
+            assert_eq!(each.len(), ids[at].as_array().unwrap().len());
+            assert!((mean - scores[at].as_f64().unwrap()).abs() < 1e-4, "the length penalty is 1: {made}");
+        }
+    }
+    let usage = |more: &[&str], words: &str| fails(home.path(), &[&arguments[..], more].concat(), 2, words);
+    usage(&["--num-beams", "0"], "0 is not in 1..=256");
+    usage(&["--max-new-tokens", "3", "--min-new-tokens", "4"], "--min-new-tokens is 4, more than");
+    usage(&["--num-beams", "2", "--num-return-sequences", "3"], "--num-return-sequences is 3, more than");
+    usage(&["--top-p", "0.9"], "--top-p has no effect without --do-sample");
+    usage(&["--do-sample", "--top-p", "1.9"], "--top-p is 1.9: give 0 to 1");
+    usage(&["--length-penalty", "2"], "--length-penalty has no effect without beams");
+    usage(&["--early-stopping", "soon"], "possible values: true, false, never");
+    usage(&["--logprobs", "2"], "--json");
 }
 
 /// A server process; killed when dropped.

@@ -6,7 +6,7 @@ use crate::reference::{
 use rand::SeedableRng;
 use s3delta::delta::{Batched, Layout, Single};
 use s3delta::structure::{DeltaModule, KindName};
-use s3delta::t5::{Backbone, Deltas, Frozen, GreedyOptions, generate_greedy};
+use s3delta::t5::{Backbone, DecodeSettings, Deltas, Frozen, generate};
 use s3delta::train::{Batch, pass};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,10 +57,10 @@ fn forced(backbone: &Backbone, sources: &[Vec<u32>], targets: &[Vec<u32>], delta
 }
 
 fn greedy(backbone: &Backbone, sources: &[Vec<u32>], deltas: &dyn Deltas) -> Vec<Vec<u32>> {
-    let options = GreedyOptions { max_new_tokens: 24, min_new_tokens: 0 };
+    let settings = DecodeSettings::new(&backbone.config, 24);
     let encoded = backbone.model.encode(&backbone.model.batch(sources).unwrap(), deltas);
-    let rows = generate_greedy(&backbone.model, &backbone.config, &encoded, options, deltas).unwrap();
-    rows.into_iter().map(|row| row.ids).collect()
+    let rows = generate(&backbone.model, &encoded, sources, &settings, deltas).unwrap();
+    rows.concat().into_iter().map(|row| row.ids).collect()
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod api;
 mod backbone;
 mod bench;
 mod cli;
+mod decoding;
 mod delta_parity;
 mod dependencies;
 mod openapi;

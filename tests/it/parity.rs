@@ -2,24 +2,26 @@
 //! rows, cached and uncached decoding, rows that join and leave a running batch.
 
 use crate::reference::{
-    Reference, TOLERANCE, assert_close, backbone, backbone_at, decoder_inputs, lengths, values, without_padding,
+    Reference, TOLERANCE, assert_close, backbone, backbone_at, decoder_inputs, folder, is_backbone, lengths,
+    parity_folder, values, without_padding,
 };
-use s3delta::t5::{Backbone, Frozen, Generated, GreedyOptions, generate_greedy};
-use std::path::PathBuf;
+use s3delta::t5::{Backbone, DecodeSettings, Frozen, Generated};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::slice::from_ref;
 
-const VARIANTS: [&str; 2] = ["tiny-v1.0", "tiny-v1.1"];
-const NEW_TOKENS: GreedyOptions = GreedyOptions { max_new_tokens: 24, min_new_tokens: 0 };
+const VARIANTS: [&str; 6] = ["tiny-v1.0", "tiny-v1.1", "tiny-v1.1-tied", "tiny-mt5", "tiny-umt5", "tiny-byt5"];
+/// Tokens of `greedy_ids`.
+const NEW_TOKENS: usize = 24;
 
-/// The tiny backbones (the shards hold the values of the single file), and a directory of the caller's in
+/// The tiny backbones, the shards of one with what is expected of the single file, and a directory of the caller's in
 /// S3DELTA_PARITY, such as a published T5, with an `expected.safetensors` of the same tensors (24 new tokens).
 fn against_transformers() -> Vec<(String, Backbone, Reference)> {
-    let tiny = [("tiny-v1.0", "tiny-v1.0"), ("tiny-v1.1", "tiny-v1.1"), ("tiny-v1.1-sharded", "tiny-v1.1")];
+    let tiny = VARIANTS.map(|name| (name, name)).into_iter().chain([("tiny-v1.1-sharded", "tiny-v1.1")]);
     let mut all: Vec<_> = tiny
-        .iter()
         .map(|(dir, expected)| (dir.to_string(), backbone(dir), Reference::open(expected, "expected.safetensors")))
         .collect();
-    if let Some(dir) = std::env::var_os("S3DELTA_PARITY").map(PathBuf::from) {
+    if let Some(dir) = parity_folder().filter(|dir| is_backbone(dir)) {
         let expected = Reference::at(&dir.join("expected.safetensors"));
         all.push((dir.display().to_string(), backbone_at(&dir), expected));
     }
@@ -34,13 +36,15 @@ fn forced(backbone: &Backbone, sources: &[Vec<u32>], inputs: &[Vec<u32>]) -> Vec
     without_padding(&logits, &lengths(inputs), backbone.config.vocab_size)
 }
 
-fn generate(backbone: &Backbone, sources: &[Vec<u32>], options: GreedyOptions) -> Vec<Generated> {
+/// Greedy decoding of at least and at most so many tokens.
+fn generate(backbone: &Backbone, sources: &[Vec<u32>], least: usize, most: usize) -> Vec<Generated> {
     let encoded = backbone.model.encode(&backbone.model.batch(sources).unwrap(), &Frozen);
-    generate_greedy(&backbone.model, &backbone.config, &encoded, options, &Frozen).unwrap()
+    let settings = DecodeSettings { min_new_tokens: least, ..DecodeSettings::new(&backbone.config, most) };
+    s3delta::t5::generate(&backbone.model, &encoded, sources, &settings, &Frozen).unwrap().concat()
 }
 
 fn greedy(backbone: &Backbone, sources: &[Vec<u32>]) -> Vec<Vec<u32>> {
-    generate(backbone, sources, NEW_TOKENS).into_iter().map(|row| row.ids).collect()
+    generate(backbone, sources, 0, NEW_TOKENS).into_iter().map(|row| row.ids).collect()
 }
 
 /// Mean negative log-probability of the targets, in f64.
@@ -81,14 +85,37 @@ fn greedy_ids_are_transformers() {
     }
 }
 
+/// Feed-forward layers with functions that no published T5 but UL2 has, by what config.json says.
+#[test]
+fn every_activation_is_transformers() {
+    let expected = Reference::open("tiny-activations", "expected.safetensors");
+    let cases: BTreeMap<String, (String, Value)> = serde_json::from_value(expected.made("cases").clone()).unwrap();
+    assert_eq!(cases.len(), 6);
+    for (case, (weights, changes)) in cases {
+        let from = folder("tiny-activations").join(weights);
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(from.join("model.safetensors"), dir.path().join("model.safetensors")).unwrap();
+        let mut config: Value = serde_json::from_slice(&std::fs::read(from.join("config.json")).unwrap()).unwrap();
+        for (name, value) in changes.as_object().unwrap() {
+            config[name] = value.clone();
+        }
+        std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let backbone = backbone_at(dir.path());
+        let targets = expected.targets();
+        let found = forced(&backbone, &expected.sources(), &decoder_inputs(&targets));
+        let wanted = expected.floats(&format!("{case}/logits"));
+        let wanted = without_padding(&wanted, &lengths(&targets), backbone.config.vocab_size);
+        assert_close(&case, &found, &wanted, TOLERANCE);
+    }
+}
+
 #[test]
 fn a_score_is_the_log_probability_of_its_ids() {
     for folder in VARIANTS {
         let (backbone, expected) = (backbone(folder), Reference::open(folder, "expected.safetensors"));
         let sources = expected.sources();
         for min_new_tokens in [0, 20] {
-            let options = GreedyOptions { max_new_tokens: 22, min_new_tokens };
-            for (source, row) in sources.iter().zip(generate(&backbone, &sources, options)) {
+            for (source, row) in sources.iter().zip(generate(&backbone, &sources, min_new_tokens, 22)) {
                 let end = row.ids.iter().position(|id| *id == backbone.config.eos).map_or(22, |at| at + 1);
                 assert!(end > min_new_tokens && end == row.ids.len(), "{folder}: {:?}", row.ids);
                 let targets = [row.ids];
@@ -121,7 +148,7 @@ fn cached_decoding_equals_uncached() {
         let (sources, model) = (expected.sources(), &backbone.model);
         // four rows of the longest target's length
         let longest = expected.targets().into_iter().max_by_key(Vec::len).unwrap();
-        let inputs: Vec<Vec<u32>> = (0..4).map(|row| longest.iter().map(|id| (id + row) % 90).collect()).collect();
+        let inputs: Vec<Vec<u32>> = (0..4).map(|row| longest.iter().map(|id| (id + row) % 60).collect()).collect();
         let encoded = model.encode(&model.batch(&sources).unwrap(), &Frozen);
         let whole = values(model.decode(&encoded, &model.batch(&inputs).unwrap(), &Frozen));
         let vocab = backbone.config.vocab_size;
@@ -143,7 +170,7 @@ fn rows_join_and_leave_a_running_batch() {
     for folder in VARIANTS {
         let (backbone, expected) = (backbone(folder), Reference::open(folder, "expected.safetensors"));
         let (sources, model, vocab) = (expected.sources(), &backbone.model, backbone.config.vocab_size);
-        let inputs: Vec<Vec<u32>> = (0..4).map(|row| (0..16).map(|i| (7 * i + 31 * row) % 90).collect()).collect();
+        let inputs: Vec<Vec<u32>> = (0..4).map(|row| (0..16).map(|i| (7 * i + 31 * row) % 60).collect()).collect();
         let whole: Vec<Vec<f32>> =
             (0..4).map(|row| forced(&backbone, &sources[row..=row], &inputs[row..=row])).collect();
         let start = |rows: &[usize], capacity| {

@@ -6,9 +6,22 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// A folder of `tests/reference`.
+/// A folder of `tests/reference`, or of the one that S3DELTA_PARITY names, where `just parity` has made the same anew.
 pub(crate) fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name)
+    let checked_in = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference");
+    let made_anew = parity_folder().filter(|dir| !is_backbone(dir));
+    made_anew.unwrap_or_else(checked_in).join(name)
+}
+
+/// What S3DELTA_PARITY names: one more backbone with an `expected.safetensors`, such as a published T5, or a folder that
+/// `tests/reference/make.py --out` has written.
+pub(crate) fn parity_folder() -> Option<PathBuf> {
+    std::env::var_os("S3DELTA_PARITY").map(PathBuf::from)
+}
+
+/// Whether the folder is a backbone itself.
+pub(crate) fn is_backbone(dir: &Path) -> bool {
+    dir.join("config.json").exists()
 }
 
 /// Opens a tiny backbone on the CPU.

@@ -9,7 +9,7 @@ use s3delta::serve::{
     self, Adapter, Engine, Error, Event, FinishReason, GenerateRequest, ScoreRequest, Settings, Text,
 };
 use s3delta::structure::{DeltaModule, Kind, KindName, Origin, Positions, Provenance, Structure};
-use s3delta::t5::{Backbone, Deltas, Frozen, GreedyOptions, generate_greedy};
+use s3delta::t5::{Backbone, DecodeSettings, Deltas, Frozen, generate};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -166,6 +166,32 @@ fn neutral_deltas_change_nothing_in_one_batch_shape() {
     }
 }
 
+#[test]
+fn beams_and_samples_of_a_mixed_batch_follow_their_adapters() {
+    let backbone = backbone("tiny-v1.1");
+    let zoo = zoo(&backbone, Values::Trained);
+    let mut rows: Vec<_> = zoo.iter().map(|delta| Some(Arc::clone(&delta.single))).collect();
+    rows.insert(3, None);
+    let sources: Vec<_> = (0..rows.len()).map(|row| ids(2 + 7 * row % 31, row as u64)).collect();
+    let mixed = Batched::new(&rows, &backbone.positions, backbone.model.device());
+    let new = DecodeSettings::new(&backbone.config, 10);
+    let beams = DecodeSettings { num_beams: 3, num_return_sequences: 2, ..new.clone() };
+    let samples = DecodeSettings { do_sample: true, num_return_sequences: 3, seed: 4, ..new };
+    let decode = |sources: &[Vec<u32>], settings: &DecodeSettings, deltas: &dyn Deltas| {
+        let encoded = backbone.model.encode(&backbone.model.batch(sources).unwrap(), deltas);
+        generate(&backbone.model, &encoded, sources, settings, deltas).unwrap()
+    };
+    for settings in [beams, samples] {
+        let together = decode(&sources, &settings, &mixed);
+        for (row, adapter) in rows.iter().enumerate() {
+            let deltas: &dyn Deltas = adapter.as_ref().map_or(&Frozen, |single| &**single);
+            let alone = decode(&sources[row..=row], &settings, deltas).remove(0);
+            let ids = |made: &[s3delta::t5::Generated]| made.iter().map(|made| made.ids.clone()).collect::<Vec<_>>();
+            assert_eq!(ids(&together[row]), ids(&alone), "row {row}");
+        }
+    }
+}
+
 fn start(backbone: &Arc<Backbone>, settings: Settings) -> Engine {
     serve::start(Arc::clone(backbone), Arc::new(Text::of(backbone)), settings).unwrap()
 }
@@ -198,7 +224,8 @@ async fn the_engine_serves_adapters_of_every_kind_at_once() {
             let (source, targets) = (ids(2 + 11 * at % 37, at as u64), vec![ids(1 + at % 4, 7), ids(3, 8)]);
             let request = ScoreRequest { adapter: adapter.clone(), ids: source.clone(), targets: targets.clone() };
             scorings.push((source.clone(), targets, engine.score(request).unwrap()));
-            let request = GenerateRequest { adapter, ids: source, max_new_tokens: 1 + at % 20 };
+            let settings = Arc::new(DecodeSettings::new(&backbone.config, 1 + at % 20));
+            let request = GenerateRequest { adapter, ids: source, settings };
             generations.push((request.clone(), engine.generate(request).unwrap()));
         }
         let single = |at: usize| zoo.get(at % (zoo.len() + 1)).map(|delta| &*delta.single);
@@ -206,13 +233,13 @@ async fn the_engine_serves_adapters_of_every_kind_at_once() {
         let (mut steps, mut near_ties) = (0, 0);
         for (at, (request, mut events)) in generations.into_iter().enumerate() {
             let encoded = backbone.model.encode(&backbone.model.batch(&[&request.ids]).unwrap(), hook(at));
-            let options = GreedyOptions { max_new_tokens: request.max_new_tokens, min_new_tokens: 0 };
-            let alone = generate_greedy(&backbone.model, &backbone.config, &encoded, options, hook(at)).unwrap();
+            let sources = std::slice::from_ref(&request.ids);
+            let alone = generate(&backbone.model, &encoded, sources, &request.settings, hook(at)).unwrap().remove(0);
             let (mut found, mut reason) = (Vec::new(), None);
             while let Some(event) = events.recv().await {
                 match event {
-                    Event::Token { id, .. } => found.push(id),
-                    Event::Finished { reason: end } => reason = Some(end),
+                    Event::Token { token, .. } => found.push(token.id),
+                    Event::Finished { reason: end, .. } => reason = Some(end),
                     Event::Failed(error) => panic!("{error}"),
                 }
             }
@@ -248,7 +275,8 @@ async fn the_engine_serves_adapters_of_every_kind_at_once() {
             }
         }
         engine.shutdown().await;
-        let request = GenerateRequest { adapter: None, ids: vec![1], max_new_tokens: 1 };
+        let settings = Arc::new(DecodeSettings::new(&backbone.config, 1));
+        let request = GenerateRequest { adapter: None, ids: vec![1], settings };
         assert_eq!(engine.generate(request).unwrap_err(), Error::Stopped);
     }
 }
@@ -263,10 +291,10 @@ async fn a_broken_file_fails_its_request_alone() {
     std::fs::write(&adapters[1].weights, b"not safetensors").unwrap();
     std::fs::copy(&adapters[3].weights, &adapters[2].weights).unwrap();
     let engine = start(&backbone, Settings::default());
+    let settings = Arc::new(DecodeSettings::new(&backbone.config, 3));
     let ask = |adapter: &Arc<Adapter>| {
-        engine
-            .generate(GenerateRequest { adapter: Some(Arc::clone(adapter)), ids: ids(5, 1), max_new_tokens: 3 })
-            .unwrap()
+        let (adapter, settings) = (Some(Arc::clone(adapter)), Arc::clone(&settings));
+        engine.generate(GenerateRequest { adapter, ids: ids(5, 1), settings }).unwrap()
     };
     let receivers: Vec<_> = adapters.iter().map(ask).collect();
     for (at, mut events) in receivers.into_iter().enumerate() {

@@ -512,13 +512,12 @@ export interface components {
          * @example 5.447%
          */
         Budget: string;
-        /** @description The text for one prompt, or a part of it. */
+        /** @description A text for one prompt, or a part of it. */
         Choice: {
             finish_reason?: components["schemas"]["FinishReason"] | null;
-            /** @description Which prompt. */
+            /** @description Which text: text k of prompt i, both counted from 0, is i · n + k. */
             index: number;
-            /** @default null */
-            logprobs: unknown;
+            logprobs?: components["schemas"]["Logprobs"] | null;
             /** @description The text. */
             text: string;
         };
@@ -528,7 +527,7 @@ export interface components {
         Completion: {
             /** @description Digest of the generation that answered; null for the bare backbone. */
             adapter_generation?: string | null;
-            /** @description One for each prompt. */
+            /** @description `n` for each prompt: those of the first one, then those of the next. */
             choices: components["schemas"]["Choice"][];
             /**
              * Format: int64
@@ -545,40 +544,80 @@ export interface components {
         };
         /** @description What to continue. T5 reads the prompt with its encoder and writes the text with its decoder. */
         CompletionRequest: {
-            /** @description Only 1. */
+            /** @description Runs of token ids that are not made. */
+            bad_words_ids?: number[][] | null;
+            /** @description Token ids that are not the first. */
+            begin_suppress_tokens?: number[] | null;
+            /** @description Only as many as `n`. */
             best_of?: number | null;
+            early_stopping?: components["schemas"]["EarlyStop"] | null;
             /** @description Only false: the prompt is no part of the text. */
             echo?: boolean | null;
+            /** @description No run of so many of the prompt's tokens is made; 0 for no limit. */
+            encoder_no_repeat_ngram_size?: number | null;
             /**
              * Format: double
-             * @description Only 0.
+             * @description More than 1 makes the prompt's tokens more likely.
              */
-            frequency_penalty?: number | null;
-            /** @description Only empty. */
-            logit_bias?: Record<string, never> | null;
+            encoder_repetition_penalty?: number | null;
             /**
              * Format: int32
-             * @description Not available.
+             * @description The first token.
              */
+            forced_bos_token_id?: number | null;
+            /**
+             * Format: int32
+             * @description The last token where `max_tokens` is reached.
+             */
+            forced_eos_token_id?: number | null;
+            /**
+             * Format: double
+             * @description Subtracted from a token's score as often as it was made.
+             */
+            frequency_penalty?: number | null;
+            /**
+             * Format: double
+             * @description Exponent of the length by which a finished beam's score is divided.
+             */
+            length_penalty?: number | null;
+            /** @description What to add to the scores of tokens, −100 to 100, by their ids. */
+            logit_bias?: {
+                [key: string]: number;
+            } | null;
+            /** @description Tell each token's log-probability and so many of the likeliest ones of its step, 0 to 20. */
             logprobs?: number | null;
-            /** @description Most tokens to make for each prompt; 64 if absent. */
+            /** @description Most tokens to make for each text; if absent what the backbone's generation_config.json says, or 64. */
             max_tokens?: number | null;
+            /** @description Tokens at least. */
+            min_new_tokens?: number | null;
+            /**
+             * Format: double
+             * @description Draw among tokens with this part of the likeliest one's probability; needs `temperature`.
+             */
+            min_p?: number | null;
             /** @description An adapter (`name`, `name@alias`, `name@digest`), or the backbone's name. */
             model: string;
-            /** @description Only 1. */
+            /** @description Texts for each prompt, 1 if absent: drawn ones, or the best of as many beams. */
             n?: number | null;
-            /** @description Only 1. */
+            /** @description No run of so many tokens comes twice; 0 for no limit. */
+            no_repeat_ngram_size?: number | null;
+            /** @description Beams, 1 if absent. Their texts are known, and sent in a stream, at the end of the search; a stop text cuts them then. */
             num_beams?: number | null;
             /**
              * Format: double
-             * @description Only 0.
+             * @description Subtracted from the score of every token that was made.
              */
             presence_penalty?: number | null;
             /** @description One text or several, or their token ids. */
             prompt: components["schemas"]["Prompt"];
             /**
+             * Format: double
+             * @description More than 1 makes tokens less likely that were made.
+             */
+            repetition_penalty?: number | null;
+            /**
              * Format: int64
-             * @description Without effect, as nothing is drawn.
+             * @description Of the draws; another one each time if absent. The same seed gives the same texts, whatever else is served.
              */
             seed?: number | null;
             stop?: components["schemas"]["Stop"] | null;
@@ -587,21 +626,28 @@ export interface components {
             stream_options?: components["schemas"]["StreamOptions"] | null;
             /** @description Not available. */
             suffix?: string | null;
+            /** @description Token ids that are never made. */
+            suppress_tokens?: number[] | null;
             /**
              * Format: double
-             * @description Only 0: the most likely token is taken.
+             * @description Draws tokens, their scores divided by it. Absent or 0: the likeliest token is taken, unlike OpenAI's default of 1.
              */
             temperature?: number | null;
             /**
-             * Format: int64
-             * @description Only 1.
+             * @description Not in OpenAI's interface, as all that follows; names and meanings are those of transformers' `GenerationConfig`.
+             *     Draw among so many of the likeliest tokens, 0 (if absent) for all; needs `temperature`.
              */
             top_k?: number | null;
             /**
              * Format: double
-             * @description Only 1.
+             * @description Draw among the likeliest tokens that together have this probability; needs `temperature`.
              */
             top_p?: number | null;
+            /**
+             * Format: double
+             * @description Draw among the most typical tokens that together have this probability; needs `temperature`.
+             */
+            typical_p?: number | null;
             /** @description Without effect. */
             user?: string | null;
         };
@@ -642,6 +688,8 @@ export interface components {
         };
         /** @description First 128 bits of a BLAKE3 hash, in hexadecimal */
         Digest: string;
+        /** @description `early_stopping`. */
+        EarlyStop: boolean | components["schemas"]["Never"];
         /**
          * @description How text is encoded; a byte order mark is skipped.
          * @enum {string}
@@ -996,6 +1044,19 @@ export interface components {
             /** @description Where the next page starts; null at the end. */
             next_cursor?: string | null;
         };
+        /** @description Log-probabilities of tokens as the model gives them, before any penalty or temperature; an entry a token. */
+        Logprobs: {
+            /** @description Where it begins in the text, in characters. */
+            text_offset: number[];
+            /** @description Its log-probability. */
+            token_logprobs: number[];
+            /** @description The text that each adds; `token_id:N` where it adds none of its own. */
+            tokens: string[];
+            /** @description The likeliest tokens of its step; null if none were asked for. */
+            top_logprobs?: {
+                [key: string]: number;
+            }[] | null;
+        };
         /**
          * @description How a task's answers are scored; higher is better.
          * @enum {string}
@@ -1045,6 +1106,11 @@ export interface components {
             /** @description Its trained parameters. */
             parameters: number;
         };
+        /**
+         * @description The word `never`.
+         * @enum {string}
+         */
+        Never: "never";
         /**
          * @description Whether the structural gradient sees through one step of the delta weights.
          * @enum {string}
@@ -1406,7 +1472,7 @@ export interface components {
             decoder_layers: number;
             /** @description Encoder blocks. */
             encoder_layers: number;
-            /** @description Model family; `t5` for T5 v1.0, v1.1, Flan-T5 and LM-adapted T5. */
+            /** @description Model family: `t5`, which T5 v1.0 and v1.1, Flan-T5, ByT5, mT5 and UMT5 share: their positions are the same. */
             family: string;
             /** @description Whether the feed-forward layer is gated (`wi_0`, `wi_1`) as in v1.1. */
             gated: boolean;

@@ -12,8 +12,11 @@ use s3delta::{
     config::Config,
     jobs::{Control, Failure, Jobs, Progress, Runner},
     registry::{JobRecord, PageRequest, Registry, StructureFilter},
-    serve::{BackboneInfo, Command, Engine, Error, FinishReason, Result as Served, Tokenize},
+    serve::{
+        BackboneInfo, Command, Engine, Error, FinishReason, Result as Served, Text, TextPart, TextStream, Tokenize,
+    },
     structure::{DeltaModule, Kind, Origin, Positions, Provenance, Shape, Structure},
+    t5::{Backbone, DecodeSettings, Token, Tokenizer},
 };
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, mpsc};
@@ -26,19 +29,26 @@ pub(crate) const BACKBONE: &str = "0123456789abcdef0123456789abcdef";
 /// An id that the engine makes of the source `poison`.
 const POISON: u32 = 299;
 
-/// Ids are bytes and 3; the end token is 1.
+/// ByT5's tokenizer, which some texts and ids kill.
 struct Bytes;
 
 impl Tokenize for Bytes {
     fn encode(&self, text: &str) -> Served<Vec<u32>> {
         assert_ne!(text, "unreadable", "a text that the tokenizer dies of");
-        Ok(text.bytes().map(|byte| u32::from(byte) + 3).chain([1]).collect())
+        Text::from(Tokenizer::bytes()).encode(text)
     }
 
     fn decode(&self, ids: &[u32]) -> Served<String> {
-        assert!(!ids.contains(&POISON), "an id that the tokenizer dies of");
-        let bytes: Vec<u8> = ids.iter().filter(|id| **id >= 3).map(|id| (id - 3) as u8).collect();
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Text::from(Tokenizer::bytes()).decode(ids)
+    }
+
+    fn push(&self, text: &mut TextStream, id: u32) -> Served<TextPart> {
+        assert_ne!(id, POISON, "an id that the tokenizer dies of");
+        Text::from(Tokenizer::bytes()).push(text, id)
+    }
+
+    fn finish(&self, text: &mut TextStream) -> Served<TextPart> {
+        Text::from(Tokenizer::bytes()).finish(text)
     }
 }
 
@@ -48,7 +58,13 @@ struct Gate {
     open: mpsc::Receiver<()>,
 }
 
-/// Generates the source itself, with the adapter's generation behind it; finds those targets likely that the source
+/// A token with alternatives that are the bytes behind it.
+fn token(id: u32, alternatives: usize) -> Token {
+    let top = (0..alternatives as u32).map(|n| (id + n, -0.5 - n as f32)).collect();
+    Token { id, logprob: -0.5, top }
+}
+
+/// Generates the source itself, with the adapter's generation behind it, and the number of a further text; finds those targets likely that the source
 /// contains. Some sources do what their name says.
 fn answer(command: Command, gate: &Gate) {
     match command {
@@ -58,7 +74,7 @@ fn answer(command: Command, gate: &Gate) {
             match source.as_str() {
                 "fail" => return command.fail(Error::Internal("out of memory at 0xdead".into())),
                 "die" => panic!("as told"),
-                "poison" => command.token(POISON, -0.5),
+                "poison" => command.token(0, token(POISON, 0)),
                 "wait" => {
                     gate.reached.send(()).unwrap();
                     gate.open.recv().unwrap();
@@ -66,14 +82,14 @@ fn answer(command: Command, gate: &Gate) {
                 _ => {}
             }
             let adapter = request.adapter.map(|adapter| format!("|{}", adapter.generation)).unwrap_or_default();
-            for (made, id) in Bytes.encode(&(source + &adapter)).unwrap().into_iter().enumerate() {
-                if made == request.max_new_tokens {
-                    return command.finish(FinishReason::Length);
-                }
-                if id == 1 {
-                    return command.finish(FinishReason::Stop);
-                }
-                command.token(id, -0.5);
+            for sequence in 0..request.settings.num_return_sequences {
+                let number = if sequence == 0 { String::new() } else { format!("#{sequence}") };
+                let ids = Bytes.encode(&format!("{source}{adapter}{number}")).unwrap();
+                let made = ids.iter().take(request.settings.max_new_tokens).take_while(|id| **id != 1);
+                let made: Vec<u32> = made.copied().collect();
+                let ended = ids.get(made.len()) == Some(&1) && made.len() < request.settings.max_new_tokens;
+                made.into_iter().for_each(|id| command.token(sequence, token(id, request.settings.top_logprobs)));
+                command.finish(sequence, if ended { FinishReason::Stop } else { FinishReason::Length });
             }
         }
         Command::Score(command) => {
@@ -214,7 +230,9 @@ impl Bench {
         let home = tempfile::tempdir().unwrap();
         let registry = Registry::open(home.path()).unwrap();
         let (name, digest, device) = ("tiny".into(), BACKBONE.into(), "cpu".into());
-        let backbone = BackboneInfo { name, shape: shape(), parameters: 1_000_000, digest, device };
+        let tiny = Backbone::read_config(&crate::reference::folder("tiny-v1.1")).unwrap();
+        let decoding = Ok(DecodeSettings::defaults(&tiny));
+        let backbone = BackboneInfo { name, shape: shape(), parameters: 1_000_000, digest, device, decoding };
         let (engine, commands) = Engine::new(backbone.clone(), Arc::new(Bytes), config.queue);
         let ((tell, reached), (open, opened)) = (mpsc::channel(), mpsc::channel());
         let gate = Gate { reached: tell, open: opened };

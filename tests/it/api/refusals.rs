@@ -262,21 +262,37 @@ async fn completions_that_would_not_do_what_they_ask() {
         post("/v1/completions", request)
     };
     let fields = [
-        ("n", json!(2)),
-        ("best_of", json!(2)),
-        ("num_beams", json!(4)),
-        ("temperature", json!(0.7)),
-        ("top_p", json!(0.9)),
-        ("top_k", json!(50)),
-        ("logprobs", json!(1)),
-        ("echo", json!(true)),
-        ("suffix", json!("x")),
-        ("presence_penalty", json!(1.0)),
-        ("frequency_penalty", json!(1.0)),
-        ("logit_bias", json!({"5": 1})),
+        ("best_of", json!(2), "not available"),
+        ("echo", json!(true), "not available"),
+        ("suffix", json!("x"), "not available"),
+        ("top_p", json!(0.9), "nothing is drawn: give `temperature`"),
+        ("top_k", json!(50), "nothing is drawn: give `temperature`"),
+        ("min_p", json!(0.1), "nothing is drawn: give `temperature`"),
+        ("typical_p", json!(0.9), "nothing is drawn: give `temperature`"),
+        ("length_penalty", json!(2.0), "no beams: give `num_beams`"),
+        ("early_stopping", json!("never"), "no beams: give `num_beams`"),
     ];
-    for (field, value) in fields {
-        let param = check(&bench, ask(field, value), 422, "parameter_unsupported", "not available").await;
+    for (field, value, wanted) in fields {
+        let param = check(&bench, ask(field, value), 422, "parameter_unsupported", wanted).await;
+        assert_eq!(param, field);
+    }
+    let fields = [
+        ("n", json!(2), "`n` is 2, but greedy decoding gives one: draw (`temperature`)"),
+        ("n", json!(0), "`n` is 0: give at least 1"),
+        ("n", json!(1_000_000_000_000u64), "give at most 128"),
+        ("num_beams", json!(129), "`num_beams` is 129: give at most 128"),
+        ("num_beams", json!(0), "`num_beams` is 0: give at least 1"),
+        ("temperature", json!(-1.0), "`temperature` is -1: give more than 0"),
+        ("min_new_tokens", json!(65), "`min_new_tokens` is 65, more than `max_tokens` 64"),
+        ("repetition_penalty", json!(0.0), "`repetition_penalty` is 0: give more than 0"),
+        ("logit_bias", json!({"5": 101}), "`logit_bias` of 5 is 101: give -100 to 100"),
+        ("logit_bias", json!({"x": 1}), "`x` is no token id"),
+        ("logit_bias", json!({"300": 1}), "`logit_bias` holds id 300"),
+        ("bad_words_ids", json!([[]]), "an empty run of tokens"),
+        ("logprobs", json!(21), "`logprobs` is 21: give 0 to 20"),
+    ];
+    for (field, value, wanted) in fields {
+        let param = check(&bench, ask(field, value), 422, "request_invalid", wanted).await;
         assert_eq!(param, field);
     }
     check(&bench, ask("max_tokens", json!(0)), 422, "request_invalid", "give 1 to 1024").await;

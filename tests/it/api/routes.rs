@@ -219,6 +219,34 @@ async fn completions() {
 }
 
 #[tokio::test]
+async fn completions_with_several_texts_and_log_probabilities() {
+    let bench = Bench::new();
+    let ask = |value: Value| bench.post("/v1/completions", value);
+    let drawn = json!({"model": "tiny", "prompt": ["a", "b"], "n": 2, "best_of": 2, "temperature": 1, "top_p": 0.5});
+    let drawn = ask(drawn).await.expect(200);
+    let texts: Vec<_> = drawn["choices"].as_array().unwrap().iter().map(|c| (&c["index"], &c["text"])).collect();
+    let wanted = ["a", "a#1", "b", "b#1"].map(Value::from);
+    assert!(texts.iter().enumerate().all(|(at, (index, text))| **index == at && **text == wanted[at]), "{drawn}");
+    assert_eq!(drawn["usage"], json!({"prompt_tokens": 4, "completion_tokens": 8, "total_tokens": 12}));
+
+    let told = ask(json!({"model": "tiny", "prompt": "aé.", "logprobs": 2, "stop": "."})).await.expect(200);
+    let found = &told["choices"][0];
+    assert_eq!(found["text"], "aé");
+    assert_eq!(found["logprobs"]["token_logprobs"], json!([-0.5, -0.5, -0.5]));
+    assert_eq!(found["logprobs"]["top_logprobs"][0], json!({"a": -0.5, "b": -1.5}));
+    let told = ask(json!({"model": "tiny", "prompt": "ab", "logprobs": 0})).await.expect(200);
+    let wanted =
+        json!({"tokens": ["a", "b"], "token_logprobs": [-0.5, -0.5], "top_logprobs": null, "text_offset": [0, 1]});
+    assert_eq!(told["choices"][0]["logprobs"], wanted);
+
+    let search = json!({"num_beams": 3, "n": 2, "length_penalty": 2, "early_stopping": "never"});
+    let mut beams = json!({"model": "tiny", "prompt": "x. y", "stop": ". y#"});
+    beams.as_object_mut().unwrap().extend(search.as_object().unwrap().clone());
+    let beams = ask(beams).await.expect(200);
+    assert_eq!((&beams["choices"][0]["text"], &beams["choices"][1]["text"]), (&json!("x. y"), &json!("x")));
+}
+
+#[tokio::test]
 async fn completions_stream() {
     let bench = Bench::new();
     let options = json!({"include_usage": true});
@@ -240,6 +268,25 @@ async fn completions_stream() {
     let null = Value::Null;
     assert_eq!(of(0).collect::<Vec<_>>(), [part("é", null.clone()), part(".", null.clone()), part("", json!("stop"))]);
     assert_eq!(of(1).collect::<Vec<_>>(), [part("b", null), part("", json!("stop"))]);
+}
+
+#[tokio::test]
+async fn completions_stream_several_texts_with_log_probabilities() {
+    let bench = Bench::new();
+    let request =
+        json!({"model": "tiny", "prompt": ["é", "b"], "n": 2, "temperature": 1, "logprobs": 0, "stream": true});
+    let text = bench.post("/v1/completions", request).await.text();
+    let mut texts = vec![String::new(); 4];
+    let (mut tokens, mut ends) = (vec![0; 4], 0);
+    for part in text.split("\n\n").filter_map(|part| part.strip_prefix("data: {")) {
+        let part: Value = serde_json::from_str(&format!("{{{part}")).unwrap();
+        let choice = &part["choices"][0];
+        let index = choice["index"].as_u64().unwrap() as usize;
+        texts[index] += choice["text"].as_str().unwrap();
+        tokens[index] += choice["logprobs"]["tokens"].as_array().unwrap().len();
+        ends += usize::from(choice["finish_reason"] == "stop");
+    }
+    assert_eq!((texts, tokens, ends), (["é", "é#1", "b", "b#1"].map(String::from).to_vec(), vec![2, 4, 1, 3], 4));
 }
 
 #[tokio::test]
