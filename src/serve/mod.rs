@@ -11,6 +11,8 @@ mod generation;
 mod handle;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod queueing;
 mod request;
 #[cfg(test)]
 mod scenarios;

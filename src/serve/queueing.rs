@@ -1,0 +1,272 @@
+//! Which requests are served when, which fail, and what becomes of adapters, seen as in `scenarios`.
+
+use super::scenarios::*;
+use super::testing::*;
+use super::{Adapter, Error, Event, Settings};
+use crate::delta::{Layout, Single};
+use crate::structure::{DeltaModule, Kind, Positions, Shape, Structure};
+use crate::t5::DecodeSettings;
+use burn::tensor::Device;
+use std::sync::Arc;
+
+fn forbidding() -> DecodeSettings {
+    DecodeSettings { suppress_tokens: (0..96).collect(), ..DecodeSettings::new(&config(), 12) }
+}
+
+#[test]
+fn a_client_that_left_leaves_the_batch_within_a_step() {
+    let zoo = Zoo::new();
+    let (engine, mut thread) = engine(&zoo.backbone, Settings::default(), zoo.files.reader());
+    let ids = source(5, 1);
+    let gone = engine.generate(generate(None, &source(9, 2), 200)).unwrap();
+    let mut stays = engine.generate(generate(None, &ids, 30)).unwrap();
+    thread.turn();
+    assert_eq!(thread.running(), 2, "both make more than one token");
+    drop(gone);
+    thread.turn();
+    assert_eq!(thread.running(), 1);
+    let waiting = engine.generate(generate(zoo.rows[0].adapter.as_ref(), &ids, 30)).unwrap();
+    drop(waiting);
+    thread.serve_all();
+    assert!(!same(&events(&mut stays), &zoo.alone(6, &ids, 30), zoo.backbone.config.eos), "the other is untouched");
+}
+
+#[test]
+fn a_full_queue_refuses_and_forgets_nothing() {
+    let zoo = Zoo::new();
+    let settings = Settings { queue: 3, max_batch_rows: 2, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let ask = || engine.generate(generate(None, &source(4, 3), 3));
+    let mut taken: Vec<_> = (0..3).map(|_| ask().unwrap()).collect();
+    assert_eq!(ask().unwrap_err(), Error::QueueFull { capacity: 3 });
+    thread.turn();
+    taken.push(ask().unwrap());
+    thread.serve_all();
+    for mut receiver in taken {
+        assert!(matches!(events(&mut receiver).last(), Some(Event::Finished { .. })));
+    }
+}
+
+#[test]
+fn what_cannot_be_served_fails_alone() {
+    let zoo = Zoo::new();
+    let (engine, mut thread) = engine(&zoo.backbone, Settings::default(), zoo.files.reader());
+    let structure = &zoo.rows[0].adapter.as_ref().unwrap().structure;
+    let other_shape = Shape { d_ff: 99, ..zoo.backbone.shape().clone() };
+    let modules = structure.modules.clone();
+    let provenance = structure.provenance[0].clone();
+    let foreign = Arc::new(Structure::new(&other_shape, modules, provenance).unwrap());
+    let missing = Arc::new(Adapter { generation: "missing".into(), structure: structure.clone(), weights: "x".into() });
+    let corrupt = zoo.files.raw("corrupt", structure, vec![7; 100]);
+    let mut cut = zoo.files.bytes("generation-0");
+    cut.truncate(cut.len() - 1);
+    let cut = zoo.files.raw("cut", structure, cut);
+    let foreign = zoo.files.raw("foreign", &foreign, Vec::new());
+    let ids = source(4, 3);
+    let refused = [
+        (generate(Some(&missing), &ids, 3), "adapter generation missing: cannot read its delta weights"),
+        (generate(Some(&corrupt), &ids, 3), "not a valid safetensors file"),
+        (generate(Some(&cut), &ids, 3), "adapter generation cut: the delta weights do not fit"),
+        (generate(Some(&foreign), &ids, 3), "d_ff=99"),
+        (generate(None, &[], 3), "the input has no token"),
+        (generate(None, &[2, 96, 1], 3), "id 96, which is not below the vocabulary's 96"),
+        (generate(None, &vec![2; 513], 3), "513 tokens, the limit is 512"),
+        (generate(None, &ids, 0), "`max_new_tokens` is 0: give at least 1"),
+        (generate(None, &ids, usize::MAX), "the limit is 256: ask for fewer"),
+        (decode(None, &ids, beams(33, 33)), "33 sequences or beams of one source, the limit is 32"),
+        (decode(None, &ids, beams(2, 3)), "`num_return_sequences` is 3, more than `num_beams` 2"),
+        (decode(None, &ids, forbidding()), "forbid every token"),
+    ];
+    let mut served: Vec<_> =
+        zoo.rows.iter().map(|row| engine.generate(generate(row.adapter.as_ref(), &ids, 3))).collect();
+    let refused = refused.map(|(request, wanted)| (engine.generate(request).unwrap(), wanted));
+    let score = |targets: &[Vec<u32>]| engine.score(scoring(None, &ids, targets)).unwrap();
+    let scores = [
+        (score(&[]), "0 targets"),
+        (score(&[vec![3], vec![]]), "target 1 has no token"),
+        (score(&[vec![96]]), "target 0 holds id 96"),
+    ];
+    thread.serve_all();
+    for (mut receiver, wanted) in refused {
+        let found = events(&mut receiver);
+        let [Event::Failed(error)] = &found[..] else { panic!("{found:?}, not {wanted}") };
+        assert!(error.to_string().contains(wanted), "{error}");
+    }
+    for (mut reply, wanted) in scores {
+        let error = reply.try_recv().unwrap().unwrap_err();
+        assert!(error.to_string().contains(wanted), "{error}");
+    }
+    for receiver in &mut served {
+        let found = events(receiver.as_mut().unwrap());
+        assert!(matches!(found.last(), Some(Event::Finished { .. })), "{found:?}");
+    }
+}
+
+#[test]
+fn an_adapter_that_could_not_be_read_is_read_again_when_asked_again() {
+    let zoo = Zoo::new();
+    let (engine, mut thread) = engine(&zoo.backbone, Settings::default(), zoo.files.reader());
+    let adapter = zoo.rows[1].adapter.as_ref().unwrap();
+    let bytes = zoo.files.bytes("generation-1");
+    zoo.files.raw("generation-1", &adapter.structure, Vec::new());
+    for wanted in [false, true] {
+        let mut receiver = engine.generate(generate(Some(adapter), &source(4, 3), 3)).unwrap();
+        thread.serve_all();
+        assert_eq!(matches!(events(&mut receiver).last(), Some(Event::Finished { .. })), wanted);
+        zoo.files.raw("generation-1", &adapter.structure, bytes.clone());
+    }
+}
+
+#[test]
+fn an_adapter_that_is_being_read_holds_up_nobody() {
+    let zoo = Zoo::new();
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let read = zoo.files.reader();
+    let gated = Box::new(move |path: &std::path::Path| {
+        gate.recv().map_err(|_| std::io::Error::from(std::io::ErrorKind::Other))?;
+        read(path)
+    });
+    let (engine, mut thread) = engine(&zoo.backbone, Settings::default(), gated);
+    let ids = source(6, 1);
+    let mut waits = engine.generate(generate(zoo.rows[0].adapter.as_ref(), &ids, 3)).unwrap();
+    let mut same_one = engine.generate(generate(zoo.rows[0].adapter.as_ref(), &ids, 3)).unwrap();
+    let mut goes_on = engine.generate(generate(None, &ids, 3)).unwrap();
+    while thread.turn() {}
+    assert!(matches!(events(&mut goes_on).last(), Some(Event::Finished { .. })));
+    assert!(events(&mut waits).is_empty());
+    open.send(()).unwrap();
+    thread.serve_all();
+    assert_eq!(events(&mut waits), events(&mut same_one));
+    assert_eq!(zoo.files.read.lock().unwrap().len(), 1, "two that wait for one adapter read it once");
+}
+
+#[test]
+fn adapters_in_use_stay_and_others_leave_for_room() {
+    let zoo = Zoo::new();
+    let settings = Settings { adapter_bytes: 1, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let ask =
+        |row: usize, most| engine.generate(generate(zoo.rows[row].adapter.as_ref(), &source(5, 2), most)).unwrap();
+    let reads = || zoo.files.read.lock().unwrap().len();
+    let mut long = ask(0, 100);
+    thread.turn();
+    thread.load_all();
+    thread.turn();
+    assert_eq!((thread.running(), reads()), (1, 1));
+    let mut short = [ask(0, 1), ask(1, 1)];
+    thread.turn();
+    thread.load_all();
+    thread.turn();
+    assert_eq!((thread.running(), reads()), (1, 2), "the one in use was not read again");
+    assert!(short.iter_mut().all(|events| events.try_recv().is_some()));
+    thread.serve_all();
+    let mut again = ask(0, 100);
+    thread.serve_all();
+    assert_eq!(reads(), 3, "no request used it, so it had left");
+    assert_eq!(events(&mut long), events(&mut again));
+}
+
+#[test]
+fn requests_are_served_in_the_order_they_came() {
+    let zoo = Zoo::new();
+    let settings = Settings { max_batch_rows: 1, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let mut receivers: Vec<_> =
+        (0..6).map(|n| engine.generate(generate(None, &source(3, n), 1 + n as usize)).unwrap()).collect();
+    let mut ended = Vec::new();
+    while thread.turn() {
+        for (n, receiver) in receivers.iter_mut().enumerate() {
+            if matches!(events(receiver).last(), Some(Event::Finished { .. })) {
+                ended.push(n);
+            }
+        }
+    }
+    assert_eq!(ended, [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_panic_fails_its_batch_and_the_engine_goes_on() {
+    let zoo = Zoo::new();
+    let (engine, mut thread) = engine(&zoo.backbone, Settings::default(), zoo.files.reader());
+    let ids = source(6, 1);
+    for position in ["encoder.block.0.layer.0.SelfAttention.q", "decoder.block.0.layer.0.SelfAttention.q"] {
+        // a bias of another width, as no checked file can hold it
+        let wide = Shape { num_heads: 5, ..zoo.backbone.shape().clone() };
+        let wide = Positions::new(&wide);
+        let modules = [DeltaModule::new(position, Kind::Bitfit)];
+        let layout = Layout::new(&wide, &modules).unwrap();
+        let broken = Single::new(&layout, &[1.0; 40], wide.len(), &Device::flex());
+        thread.plant(position, Arc::new(broken));
+        let structure = zoo.rows[0].adapter.as_ref().unwrap().structure.clone();
+        let broken = Arc::new(Adapter { generation: position.into(), structure, weights: "none".into() });
+
+        let mut earlier = engine.generate(generate(None, &ids, 9)).unwrap();
+        thread.turn();
+        let mut hit = engine.generate(generate(Some(&broken), &ids, 9)).unwrap();
+        let mut score = engine.score(scoring(Some(&broken), &ids, &[vec![3, 1]])).unwrap();
+        thread.serve_all();
+        for error in [score.try_recv().unwrap().unwrap_err(), failure(&mut hit)] {
+            assert!(error.to_string().contains("the engine panicked"), "{error}");
+        }
+        if position.starts_with("encoder") {
+            let parted = same(&events(&mut earlier), &zoo.alone(6, &ids, 9), zoo.backbone.config.eos);
+            assert!(!parted, "rows that only decode are untouched by an encoder pass that panics");
+        }
+        let mut after = engine.generate(generate(zoo.rows[1].adapter.as_ref(), &ids, 9)).unwrap();
+        thread.serve_all();
+        same(&events(&mut after), &zoo.alone(1, &ids, 9), zoo.backbone.config.eos);
+    }
+}
+
+#[test]
+fn the_thread_answers_what_is_queued_and_ends() {
+    let zoo = Zoo::new();
+    let [waits, runtime] = [0; 2].map(|_| tokio::runtime::Builder::new_current_thread().build().unwrap());
+    for by_shutdown in [true, false] {
+        let (engine, thread) = engine(&zoo.backbone, Settings::default(), zoo.files.reader());
+        let ask = |row: &Animal| engine.generate(generate(row.adapter.as_ref(), &source(5, 1), 4));
+        let mut receivers: Vec<_> = zoo.rows.iter().map(|row| ask(row).unwrap()).collect();
+        if by_shutdown {
+            std::thread::scope(|scope| {
+                let shutdown = scope.spawn(|| runtime.block_on(engine.shutdown()));
+                thread.run(&waits);
+                shutdown.join().unwrap();
+            });
+            assert_eq!(ask(&zoo.rows[6]).unwrap_err(), Error::Stopped);
+        } else {
+            drop(engine);
+            thread.run(&waits);
+        }
+        for receiver in &mut receivers {
+            assert!(matches!(events(receiver).last(), Some(Event::Finished { .. })));
+        }
+    }
+}
+
+#[test]
+fn who_does_not_fit_goes_next_and_who_waits_for_an_adapter_is_passed() {
+    let zoo = Zoo::new();
+    let settings = Settings { max_batch_tokens: 20, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    // sources by length and whether their adapter is still to be read; which are answered after each turn
+    let mut check = |lengths: &[(usize, bool)], wanted: &[&[usize]]| {
+        let ask = |(len, adapter): &(usize, bool)| {
+            let adapter = adapter.then(|| zoo.rows[0].adapter.as_ref()).flatten();
+            engine.score(scoring(adapter, &source(*len, 1), &[vec![3, 1]])).unwrap()
+        };
+        let mut replies: Vec<_> = lengths.iter().map(ask).map(Some).collect();
+        for (turn, wanted) in wanted.iter().enumerate() {
+            thread.turn();
+            let answered = |reply: &mut Option<_>| {
+                reply.take_if(|reply: &mut tokio::sync::oneshot::Receiver<_>| reply.try_recv().is_ok()).is_some()
+            };
+            let found: Vec<_> = (0..replies.len()).filter(|at| answered(&mut replies[*at])).collect();
+            assert_eq!(&found, wanted, "{lengths:?}, turn {turn}");
+        }
+        thread.serve_all();
+    };
+    check(&[(4, false), (12, false), (4, false)], &[&[0], &[1], &[2]]);
+    check(&[(5, false), (5, false), (5, false), (5, false), (5, false)], &[&[0, 1, 2, 3], &[4]]);
+    check(&[(30, false), (2, false)], &[&[0], &[1]]);
+    check(&[(4, false), (12, true), (4, false)], &[&[0, 2]]);
+}
