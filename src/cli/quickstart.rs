@@ -50,7 +50,7 @@ impl Args {
         let steps = Steps { session: &session };
         // a registry of an older version may hold the work of another built-in backbone
         let backbone = session.get("/v1/backbone")?["digest"].clone();
-        let training = json!({"backbone_digest": backbone, "steps": 300, "batch_size": 32, "learning_rate": 5e-3, "evaluations": 6});
+        let training = json!({"backbone_digest": backbone, "steps": 300, "batch_size": 16, "learning_rate": 5e-3, "evaluations": 6});
         let with = |fields: Value| merged(&training, fields);
         eprintln!("1/5 searching a structure of {BUDGET} of the space on {SOURCE}");
         let search = steps
