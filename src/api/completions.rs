@@ -278,9 +278,13 @@ fn prepare(state: &AppState, reference: &str, prompt: Prompt) -> Result<(Served,
         Prompt::IdLists(lists) => check_ids(state, lists),
     };
     let prompts = prompts.map_err(|error| error.at("prompt"))?;
-    let most = state.config.inputs;
+    // more than the queue holds would never be taken
+    let most = state.config.inputs.min(state.config.queue);
     if prompts.is_empty() || prompts.len() > most {
-        let message = format!("`prompt` holds {} texts: give 1 to {most}", prompts.len());
+        let message = format!(
+            "`prompt` holds {} texts: give 1 to {most} (the smaller of the settings `inputs` and `queue`)",
+            prompts.len()
+        );
         return Err(ApiError::unservable("request_invalid", message).at("prompt"));
     }
     Ok((model, prompts))

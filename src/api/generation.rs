@@ -98,8 +98,8 @@ impl Row {
             if !line.ended && text.is_empty() {
                 continue;
             }
-            let cut = stopped.then_some(line.sent);
-            let logprobs = line.logprobs.as_mut().map(|logprobs| logprobs.take(cut));
+            let whole = line.ended && !stopped;
+            let logprobs = line.logprobs.as_mut().map(|logprobs| logprobs.take((!whole).then_some(line.sent)));
             if self.lines.iter().all(|line| line.ended) {
                 // tells the engine that nothing more is wanted
                 self.generation.close();

@@ -55,17 +55,18 @@ impl Recorder {
         Ok(())
     }
 
-    /// What was added since the last call; of a text that was cut after so many characters, what begins within it.
-    pub(crate) fn take(&mut self, cut: Option<usize>) -> Logprobs {
-        let mut taken = std::mem::replace(&mut self.pending, empty(self.alternatives));
-        if let Some(cut) = cut {
-            let kept = taken.text_offset.partition_point(|offset| *offset < cut);
-            taken.tokens.truncate(kept);
-            taken.token_logprobs.truncate(kept);
-            taken.text_offset.truncate(kept);
-            taken.top_logprobs.iter_mut().for_each(|top| top.truncate(kept));
+    /// The tokens not yet told that begin within the first `sent` characters, or all of them where `sent` is none. The rest
+    /// wait: a stop text may still cut them off.
+    pub(crate) fn take(&mut self, sent: Option<usize>) -> Logprobs {
+        let Some(sent) = sent else { return std::mem::replace(&mut self.pending, empty(self.alternatives)) };
+        let from = &mut self.pending;
+        let count = from.text_offset.partition_point(|offset| *offset < sent);
+        Logprobs {
+            tokens: from.tokens.drain(..count).collect(),
+            token_logprobs: from.token_logprobs.drain(..count).collect(),
+            text_offset: from.text_offset.drain(..count).collect(),
+            top_logprobs: from.top_logprobs.as_mut().map(|top| top.drain(..count).collect()),
         }
-        taken
     }
 }
 
@@ -123,6 +124,7 @@ mod tests {
         for byte in "abc".bytes() {
             recorder.push(&bytes(), &Token { id: id(byte), logprob: -1.0, top: Vec::new() }).unwrap();
         }
+        assert_eq!(recorder.take(Some(0)), Logprobs::default(), "its text is held back");
         let found = recorder.take(Some(1));
         assert_eq!((found.tokens, found.text_offset, found.top_logprobs), (vec!["a".to_string()], vec![0], None));
     }

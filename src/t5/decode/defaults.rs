@@ -59,11 +59,11 @@ impl From<OneOrMore> for Vec<u32> {
 }
 
 /// Fields that change what is made and are not done, each with the value that means nothing.
-const REFUSED: [(&str, &str); 12] = [
+const REFUSED: [(&str, &str); 16] = [
     ("sequence_bias", "null"),
     ("exponential_decay_length_penalty", "null"),
     ("forced_decoder_ids", "null"),
-    ("guidance_scale", "null"),
+    ("guidance_scale", "1.0"),
     ("num_beam_groups", "1"),
     ("diversity_penalty", "0.0"),
     ("penalty_alpha", "null"),
@@ -72,30 +72,35 @@ const REFUSED: [(&str, &str); 12] = [
     ("top_h", "null"),
     ("watermarking_config", "null"),
     ("force_words_ids", "null"),
+    ("constraints", "null"),
+    ("stop_strings", "null"),
+    ("max_time", "null"),
+    ("dola_layers", "null"),
 ];
 
 impl DecodeSettings {
     /// The defaults of the backbone in `dir`: those of [`DecodeSettings::new`], and over them what its
-    /// `generation_config.json` says, if there is one.
+    /// `generation_config.json` says, or without that file its `config.json`, as in transformers.
     ///
     /// # Errors
     /// If the file cannot be read, or asks for what is not supported.
     pub fn open(dir: &Path, config: &Config) -> Result<Self> {
-        let path = dir.join("generation_config.json");
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&text, config).map_err(|what| Error::Config { path, what }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::defaults(config)),
-            Err(source) => Err(Error::Read { path, source }),
-        }
+        let own = dir.join("generation_config.json");
+        let path = if own.exists() { own } else { dir.join("config.json") };
+        let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        Self::parse(&text, config).map_err(|what| Error::Config { path, what })
     }
 
-    /// The defaults of a backbone without `generation_config.json`.
+    /// The defaults of a backbone that says nothing of decoding.
     pub fn defaults(config: &Config) -> Self {
         Self::new(config, MAX_NEW_TOKENS)
     }
 
     fn parse(text: &str, config: &Config) -> Result<Self, String> {
         let value: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+        if !value.is_object() {
+            return Err("not a JSON object".into());
+        }
         for (name, nothing) in REFUSED {
             let found = value[name].to_string();
             if found != "null" && found != nothing {
@@ -184,8 +189,23 @@ mod tests {
         check(r#"{"early_stopping": "soon"}"#, "early_stopping \"soon\" is not supported");
         check(r#"{"transformers_version": "5", "num_beam_groups": 1, "use_cache": true}"#, "num_beams: 1,");
         check(r#"{"num_beam_groups": 2}"#, "num_beam_groups 2 is not supported");
-        check(r#"{"top_p": 3.0}"#, "`top_p` is 3: give 0 to 1");
+        check(r#"{"stop_strings": ["."], "guidance_scale": 1.0}"#, "stop_strings [\".\"] is not supported");
+        check("[]", "not a JSON object");
+        check(r#"{"top_p": 3.0}"#, "`top_p` is 3.0: give 0 to 1");
         check(r#"{"suppress_tokens": [96]}"#, "`suppress_tokens` holds id 96");
         check(r#"{"top_k": "many"}"#, "not a generation configuration");
+    }
+
+    #[test]
+    fn without_its_own_file_config_json_says_how_to_decode() {
+        let text = include_str!("../../../tests/reference/tiny-v1.1/config.json");
+        let config = Config::parse(text, Path::new("config.json")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut json: Value = serde_json::from_str(text).unwrap();
+        json["num_beams"] = 4.into();
+        std::fs::write(dir.path().join("config.json"), json.to_string()).unwrap();
+        assert_eq!(DecodeSettings::open(dir.path(), &config).unwrap().num_beams, 4);
+        std::fs::write(dir.path().join("generation_config.json"), "{}").unwrap();
+        assert_eq!(DecodeSettings::open(dir.path(), &config).unwrap().num_beams, 1);
     }
 }

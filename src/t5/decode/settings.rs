@@ -80,6 +80,9 @@ pub struct DecodeSettings {
     pub top_logprobs: usize,
 }
 
+/// By less scores are not divided: they would overflow, and all be alike.
+const SMALLEST: f64 = 1e-6;
+
 /// A setting that cannot be used: its name and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` {what}")]
@@ -172,7 +175,7 @@ impl DecodeSettings {
         let many = format!("{num_beams} with {} end tokens: a vocabulary of {vocab} is too small", kept - 1);
         fine("num_beams", num_beams == 1 || kept <= vocab, many)?;
         let numbers = [
-            ("temperature", self.temperature, self.temperature as f32 > 0.0, "more than 0"),
+            ("temperature", self.temperature, self.temperature >= SMALLEST, "more than 0, at least 1e-6"),
             ("top_p", self.top_p, (0.0..=1.0).contains(&self.top_p), "0 to 1"),
             ("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "0 to 1"),
             ("typical_p", self.typical_p, self.typical_p > 0.0 && self.typical_p <= 1.0, "more than 0, at most 1"),
@@ -190,7 +193,7 @@ impl DecodeSettings {
             ("frequency_penalty", self.frequency_penalty, true, "a finite number"),
         ];
         for (field, value, inside, range) in numbers {
-            fine(field, inside && value.is_finite(), format!("is {value}: give {range}"))?;
+            fine(field, inside && value.is_finite(), format!("is {value:?}: give {range}"))?;
         }
         let lists = [
             ("bad_words_ids", self.bad_words_ids.iter().map(Vec::as_slice).collect::<Vec<_>>()),

@@ -53,6 +53,10 @@ impl Broadcast {
 #[inline(always)]
 fn normalise(row: &mut [f32]) {
     let most = max(row);
+    // neither `max` nor `exp` keeps what is no number, which must not pass for an answer
+    if !most.is_finite() || row.iter().fold(false, |found, value| found | value.is_nan()) {
+        return row.fill(f32::NAN);
+    }
     for value in row.iter_mut() {
         *value = exp(*value - most);
     }
@@ -134,6 +138,7 @@ impl Kernel<2> for Softmax {
 mod tests {
     use super::super::testing::{close, leaf};
     use super::*;
+    use burn::tensor::Device;
 
     #[test]
     fn it_is_its_twin() {
@@ -160,6 +165,16 @@ mod tests {
             }
             // a frozen bias beside tracked scores
             assert!(gradients(softmax_with_bias(scores.clone(), plain)).1.is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        for broken in [f32::NAN, f32::INFINITY] {
+            let scores = Tensor::<4>::from_data([[[[0.0, broken, 1.0], [0.0, 1.0, 2.0]]]], &Device::flex());
+            let found = softmax_with_bias(scores, None).into_data().try_into_vec::<f32>().unwrap();
+            assert!(found[..3].iter().all(|value| value.is_nan()), "{found:?}");
+            assert!((found[3..].iter().sum::<f32>() - 1.0).abs() < 1e-6, "{found:?}");
         }
     }
 
