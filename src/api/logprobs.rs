@@ -3,16 +3,17 @@
 use super::completions::Logprobs;
 use crate::serve::{Result, Tokenize};
 use crate::t5::Token;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-/// Tokens before one that are decoded with it, as its text depends on what it follows.
+/// Tokens with a text before one that are decoded with it, as its text depends on what it follows.
 const CONTEXT: usize = 8;
 
 /// The log-probabilities of a growing text.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     alternatives: bool,
-    ids: Vec<u32>,
+    /// The last tokens, [`CONTEXT`] of them with a text, each with whether it has one.
+    before: VecDeque<(u32, bool)>,
     /// Characters of the tokens so far.
     characters: usize,
     pending: Logprobs,
@@ -22,15 +23,15 @@ impl Recorder {
     /// For tokens with so many alternatives each.
     pub(crate) fn new(alternatives: usize) -> Self {
         let alternatives = alternatives > 0;
-        Self { alternatives, ids: Vec::new(), characters: 0, pending: empty(alternatives) }
+        Self { alternatives, before: VecDeque::new(), characters: 0, pending: empty(alternatives) }
     }
 
     /// Adds a token.
     pub(crate) fn push(&mut self, tokenizer: &dyn Tokenize, token: &Token) -> Result<()> {
-        let before = &self.ids[self.ids.len().saturating_sub(CONTEXT)..];
-        let head = tokenizer.decode(before)?;
+        let before: Vec<u32> = self.before.iter().map(|(id, _)| *id).collect();
+        let head = tokenizer.decode(&before)?;
         let text = |id: u32| -> Result<Option<String>> {
-            let whole = tokenizer.decode(&[before, &[id]].concat())?;
+            let whole = tokenizer.decode(&[before.as_slice(), &[id]].concat())?;
             // a character of which bytes are missing decodes to the replacement character
             let rest = whole.strip_prefix(&head).or_else(|| whole.strip_prefix(head.trim_end_matches('\u{fffd}')));
             Ok(rest.filter(|rest| !rest.is_empty()).map(String::from))
@@ -47,12 +48,21 @@ impl Recorder {
             tops.push(top);
         }
         let own = text(token.id)?;
+        self.remember(token.id, own.is_some());
         self.pending.text_offset.push(self.characters);
         self.characters += own.as_ref().map_or(0, |own| own.chars().count());
         self.pending.tokens.push(name(token.id, own));
         self.pending.token_logprobs.push(token.logprob);
-        self.ids.push(token.id);
         Ok(())
+    }
+
+    fn remember(&mut self, id: u32, has_text: bool) {
+        self.before.push_back((id, has_text));
+        let mut texts = self.before.iter().filter(|(_, has_text)| *has_text).count();
+        while texts > CONTEXT {
+            let first = self.before.pop_front();
+            texts -= usize::from(first.is_some_and(|(_, has_text)| has_text));
+        }
     }
 
     /// The tokens not yet told that begin within the first `sent` characters, or all of them where `sent` is none. The rest
@@ -116,6 +126,27 @@ mod tests {
         let top: Vec<_> = found.top_logprobs.as_ref().unwrap()[0].iter().map(|(text, p)| (text.as_str(), *p)).collect();
         assert_eq!(top, [("a", -0.1), ("token_id:0", -4.0), ("token_id:1", -3.0)]);
         assert_eq!(recorder.take(None), Logprobs { top_logprobs: Some(Vec::new()), ..Logprobs::default() });
+    }
+
+    /// A word keeps its space, however many tokens without a text stand before it.
+    #[test]
+    fn tokens_without_text_do_not_hide_what_is_before_them() {
+        let file = include_bytes!("../../tests/reference/tiny-v1.0/tokenizer.json");
+        let tokenizer = Tokenizer::from_bytes("tiny", file).unwrap();
+        let words = tokenizer.encode_truncated("good film", 9).unwrap();
+        let (end, words) = words.split_last().unwrap();
+        let pads = [0; 2 * CONTEXT];
+        let ids = [&words[..1], &pads[..], &words[1..], &[*end]].concat();
+        let tokenizer = Text::from(tokenizer);
+        let mut recorder = Recorder::new(0);
+        for id in ids {
+            recorder.push(&tokenizer, &Token { id, logprob: -1.0, top: Vec::new() }).unwrap();
+        }
+        let found = recorder.take(None);
+        let text: String =
+            found.tokens.iter().filter(|token| !token.starts_with("token_id:")).map(String::as_str).collect();
+        assert_eq!(text, "good film", "{found:?}");
+        assert_eq!(recorder.before.len(), words.len() + pads.len() + 1, "few texts, so all are kept");
     }
 
     #[test]

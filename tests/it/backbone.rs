@@ -107,6 +107,7 @@ fn absent_and_damaged_files_are_named() {
     check_refused(v10().without("config.json"), &["config.json", "Hugging Face directory"]);
     check_refused(v10().without("model.safetensors"), &["model.safetensors"]);
     check_refused(shards().without(SHARD), &[SHARD]);
+    check_refused(shards().without(INDEX), &["shards without", INDEX]);
     check_refused(v10().bytes("config.json", |b| b.truncate(40)), &["config.json", "not a T5 configuration"]);
     check_refused(v10().bytes("model.safetensors", |b| b.truncate(5)), &["not a valid safetensors file"]);
     check_refused(v10().bytes("model.safetensors", |b| b.truncate(9000)), &["not a valid safetensors file"]);

@@ -34,12 +34,13 @@ struct Raw {
     no_repeat_ngram_size: Option<usize>,
     encoder_no_repeat_ngram_size: Option<usize>,
     bad_words_ids: Option<Vec<Vec<u32>>>,
-    forced_bos_token_id: Option<u32>,
+    forced_bos_token_id: Option<OneOrMore>,
     forced_eos_token_id: Option<OneOrMore>,
     suppress_tokens: Option<Vec<u32>>,
     begin_suppress_tokens: Option<Vec<u32>>,
     eos_token_id: Option<OneOrMore>,
-    decoder_start_token_id: Option<u32>,
+    bos_token_id: Option<OneOrMore>,
+    decoder_start_token_id: Option<OneOrMore>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -54,6 +55,16 @@ impl From<OneOrMore> for Vec<u32> {
         match ids {
             OneOrMore::One(id) => vec![id],
             OneOrMore::More(ids) => ids,
+        }
+    }
+}
+
+impl OneOrMore {
+    /// The id where there is but one.
+    fn one(self, name: &str) -> Result<u32, String> {
+        match Vec::from(self).as_slice() {
+            [id] => Ok(*id),
+            ids => Err(format!("{name} {ids:?} is not supported: give one id")),
         }
     }
 }
@@ -80,7 +91,8 @@ const REFUSED: [(&str, &str); 16] = [
 
 impl DecodeSettings {
     /// The defaults of the backbone in `dir`: those of [`DecodeSettings::new`], and over them what its
-    /// `generation_config.json` says, or without that file its `config.json`, as in transformers.
+    /// `generation_config.json` says, or without that file its `config.json`, as in transformers. Where the file names no end
+    /// or start token, it is `config.json`'s; transformers would never stop, or refuse.
     ///
     /// # Errors
     /// If the file cannot be read, or asks for what is not supported.
@@ -115,7 +127,8 @@ impl DecodeSettings {
         set(&mut found.max_new_tokens, raw.max_new_tokens.or(raw.max_length.map(without_start)));
         set(&mut found.min_new_tokens, raw.min_new_tokens.or(raw.min_length.map(without_start)));
         set(&mut found.do_sample, raw.do_sample);
-        set(&mut found.temperature, raw.temperature);
+        // 0 is often written where nothing is drawn
+        set(&mut found.temperature, raw.temperature.filter(|value| found.do_sample || *value != 0.0));
         found.top_k = raw.top_k;
         set(&mut found.top_p, raw.top_p);
         set(&mut found.min_p, raw.min_p);
@@ -130,12 +143,14 @@ impl DecodeSettings {
         set(&mut found.no_repeat_ngram_size, raw.no_repeat_ngram_size);
         set(&mut found.encoder_no_repeat_ngram_size, raw.encoder_no_repeat_ngram_size);
         set(&mut found.bad_words_ids, raw.bad_words_ids);
-        found.forced_bos_token_id = raw.forced_bos_token_id;
+        found.forced_bos_token_id = raw.forced_bos_token_id.map(|id| id.one("forced_bos_token_id")).transpose()?;
         set(&mut found.forced_eos_token_id, raw.forced_eos_token_id.map(Vec::from));
         set(&mut found.suppress_tokens, raw.suppress_tokens);
         set(&mut found.begin_suppress_tokens, raw.begin_suppress_tokens);
         set(&mut found.eos_token_id, raw.eos_token_id.map(Vec::from));
-        set(&mut found.decoder_start_token_id, raw.decoder_start_token_id);
+        let start = raw.decoder_start_token_id.map(|id| id.one("decoder_start_token_id"));
+        let start = start.or(raw.bos_token_id.map(|id| id.one("bos_token_id")));
+        set(&mut found.decoder_start_token_id, start.transpose()?);
         if let Some(value) = raw.early_stopping {
             found.early_stopping = match value {
                 Value::Null | Value::Bool(false) => EarlyStopping::Heuristic,
@@ -182,6 +197,12 @@ mod tests {
             "eos_token_id: [1, 5], decoder_start_token_id: 2",
         );
         check(r#"{"eos_token_id": 5}"#, "eos_token_id: [5]");
+        check(r#"{"decoder_start_token_id": [7], "bos_token_id": 3}"#, "decoder_start_token_id: 7");
+        check(r#"{"decoder_start_token_id": null, "bos_token_id": 3}"#, "decoder_start_token_id: 3");
+        check(r#"{"decoder_start_token_id": [7, 8]}"#, "decoder_start_token_id [7, 8] is not supported");
+        check(r#"{"forced_bos_token_id": [4]}"#, "forced_bos_token_id: Some(4)");
+        check(r#"{"temperature": 0.0}"#, "temperature: 1.0");
+        check(r#"{"temperature": 0.0, "do_sample": true}"#, "`temperature` is 0.0");
         check(
             r#"{"num_beams": 4, "early_stopping": "never"}"#,
             "num_beams: 4, num_return_sequences: 1, length_penalty: 1.0, early_stopping: Never",

@@ -71,6 +71,7 @@ impl WeightsFile {
         let index = dir.join("model.safetensors.index.json");
         if !single.exists() && !index.exists() {
             refuse_other_formats(dir)?;
+            refuse_shards_alone(dir)?;
         }
         let files = if single.exists() || !index.exists() { vec![single] } else { shard_files(dir, &index)? };
         let mapped = files.iter().map(|path| Bytes::map(path)).collect::<Result<Vec<_>>>()?;
@@ -304,6 +305,19 @@ fn refuse_other_formats(dir: &Path) -> Result<()> {
         dir = dir.display()
     );
     Err(Error::Weights { path: dir.to_path_buf(), what })
+}
+
+/// Which tensors stand where is known from the index alone.
+fn refuse_shards_alone(dir: &Path) -> Result<()> {
+    let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let is_shard =
+        |name: &OsStr| name.to_string_lossy().contains("-of-") && name.to_string_lossy().ends_with(".safetensors");
+    if !names.into_iter().any(|name| is_shard(&name)) {
+        return Ok(());
+    }
+    let what =
+        "shards without model.safetensors.index.json, which says what they hold: fetch it from where they are from";
+    Err(Error::Weights { path: dir.to_path_buf(), what: what.into() })
 }
 
 fn shard_files(dir: &Path, index: &Path) -> Result<Vec<PathBuf>> {
