@@ -1,7 +1,7 @@
 """Makes the tiny T5 backbones beside this file and what transformers and torch compute with them.
 
     python3.11 -m venv target/peers
-    target/peers/bin/pip install torch==2.9.1 transformers==5.23.0 peft==0.21.2 safetensors==0.8.0
+    target/peers/bin/pip install torch==2.9.1 transformers==5.23.0 peft==0.21.2 safetensors==0.8.0 sentencepiece==0.2.3 protobuf
     target/peers/bin/python tests/reference/make.py        # writes beside itself; --out DIR to write elsewhere
 
 Folders in Hugging Face layout, the first three with a tiny Unigram vocabulary:

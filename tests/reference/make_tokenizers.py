@@ -2,7 +2,7 @@
 
     python3.11 -m venv target/peers
     target/peers/bin/pip install transformers==5.23.0 sentencepiece==0.2.3 protobuf
-    target/peers/bin/python tests/reference/make_tokenizers.py --shared ../shared      # writes beside itself; --out DIR elsewhere
+    target/peers/bin/python tests/reference/make_tokenizers.py --shared ../shared      # writes tokenizers/ beside itself; --out DIR elsewhere
 
   spiece.model    a Unigram model of 160 pieces with a small table of its own, padding 0, end 1, unknown 2 as T5 has them,
                   and a user-defined piece; trained on ../shared/data/spm-fixtures/google-sentencepiece-botchan.txt
@@ -179,10 +179,11 @@ def fixtures(folder):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--shared", type=pathlib.Path, default=pathlib.Path("../shared"))
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "tokenizers")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent)
     arguments = parser.parse_args()
-    arguments.out.mkdir(exist_ok=True)
-    model = arguments.out / "spiece.model"
+    out = arguments.out / "tokenizers"
+    out.mkdir(exist_ok=True)
+    model = out / "spiece.model"
     data = arguments.shared / "data"
     train(data / "spm-fixtures/google-sentencepiece-botchan.txt", model)
     with tempfile.TemporaryDirectory() as temporary:
@@ -209,7 +210,7 @@ def main():
         "fixtures": fixtures(data / "spm-fixtures"),
     }
     lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in expected.items()]
-    (arguments.out / "expected.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    (out / "expected.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":
