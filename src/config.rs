@@ -33,6 +33,8 @@ pub struct Config {
     pub output_tokens: usize,
     /// Most inputs of one request, counting each once per adapter.
     pub inputs: usize,
+    /// Bytes of adapters kept in memory; those in use stay, even beyond it.
+    pub adapter_bytes: usize,
     /// Requests that may wait for the engine; more are answered 429.
     pub queue: usize,
     /// Jobs that may wait; more are answered 429.
@@ -57,6 +59,7 @@ impl Default for Config {
             input_tokens: 4096,
             output_tokens: 1024,
             inputs: 1024,
+            adapter_bytes: 1 << 30,
             queue: 256,
             waiting_jobs: 100,
             shutdown_seconds: 10,
@@ -138,6 +141,7 @@ mod tests {
         check("port = 9", ("PATH", "/bin"), "port: 9");
         check("port = 9", ("S3DELTA_PORT", "10"), "port: 10");
         check("", ("S3DELTA_HOST", "0.0.0.0"), "host: 0.0.0.0");
+        check("", ("S3DELTA_ADAPTER_BYTES", "9000"), "adapter_bytes: 9000");
         check("", ("S3DELTA_THREADS", "3"), "threads: Some(3)");
         check("", ("S3DELTA_INSECURE", "true"), "insecure: true");
         check("", ("S3DELTA_ALLOWED_HOSTS", "['box.lan']"), "[\"box.lan\"]");

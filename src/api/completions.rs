@@ -226,6 +226,8 @@ pub(crate) async fn create_completion(
     Extension(id): Extension<RequestId>,
     Json(request): Json<CompletionRequest>,
 ) -> Result<Response> {
+    // before the prompt is read: many are turned away when there is least time for it
+    state.engine.check_room()?;
     let settings = Arc::new(request.settings(&state)?);
     let stops = request.stops()?;
     let (reference, prompt) = (request.model.clone(), request.prompt.clone());

@@ -1,5 +1,6 @@
 //! Errors as clients see them. Domain errors become statuses here and nowhere else.
 
+use super::pressure::QUEUE_FULL;
 use crate::{jobs, registry, serve, structure, task};
 use axum::{
     Json,
@@ -9,6 +10,7 @@ use axum::{
 };
 use serde::Serialize;
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// What a handler answers.
 pub(crate) type Result<T, E = ApiError> = std::result::Result<T, E>;
@@ -44,16 +46,24 @@ pub(crate) struct ApiError {
     code: Cow<'static, str>,
     message: String,
     param: Option<String>,
+    /// Seconds after which to try again, where something is known of them.
+    retry_after: Option<u64>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { status, code: code.into(), message: message.into(), param: None }
+        Self { status, code: code.into(), message: message.into(), param: None, retry_after: None }
     }
 
     /// Names the field, query parameter or part at fault.
     pub(crate) fn at(mut self, param: impl Into<String>) -> Self {
         self.param = Some(param.into());
+        self
+    }
+
+    /// Says when to try again.
+    pub(crate) fn retry_after(mut self, time: Duration) -> Self {
+        self.retry_after = Some(time.as_secs());
         self
     }
 
@@ -112,7 +122,7 @@ impl ApiError {
         let mut response = (self.status, Json(self.body(request_id))).into_response();
         let headers = response.headers_mut();
         if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, self.retry_after.unwrap_or(1).into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -163,7 +173,7 @@ impl From<serve::Error> for ApiError {
         use serve::Error as E;
         let message = error.to_string();
         match error {
-            E::QueueFull { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", message),
+            E::QueueFull { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, QUEUE_FULL, message),
             E::Stopped => Self::new(StatusCode::SERVICE_UNAVAILABLE, "engine_stopped", message),
             E::Adapter(_) => Self::conflict("adapter_not_servable", message),
             E::Request(_) => Self::unservable("request_not_servable", message),

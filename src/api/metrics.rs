@@ -4,7 +4,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::sync::OnceLock;
 
 /// From a cached reply to a long generation, in seconds.
-const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+const SECONDS: [f64; 16] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 /// Rows or adapters of a batch.
 const COUNTS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
@@ -36,8 +37,11 @@ fn describe() {
     describe_histogram!("s3delta_batch_distinct_adapters", "Adapters in one forward");
     describe_counter!("s3delta_requests_total", "Requests by route and outcome");
     describe_gauge!("s3delta_adapter_resident", "Adapters in memory");
+    describe_gauge!("s3delta_adapter_resident_bytes", "Bytes of the adapters in memory");
+    describe_counter!("s3delta_adapter_evictions_total", "Adapters forgotten to make room for others");
+    describe_histogram!("s3delta_adapter_resolve_seconds", "Finding what an adapter's name stands for");
     describe_counter!("s3delta_adapter_loads_total", "Adapters read into memory");
-    describe_histogram!("s3delta_adapter_load_seconds", "Reading an adapter into memory");
+    describe_histogram!("s3delta_adapter_load_seconds", "From asking for an adapter to having it in memory");
     describe_counter!("s3delta_encoder_cache_hits_total", "Encodings taken from the cache");
     describe_counter!("s3delta_encoder_cache_lookups_total", "Encodings looked up in the cache");
     describe_gauge!("s3delta_jobs", "Jobs by state");

@@ -24,6 +24,7 @@ mod models;
 mod observe;
 mod page;
 mod predictions;
+mod pressure;
 mod routes;
 mod structures;
 mod tasks;

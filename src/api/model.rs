@@ -6,6 +6,7 @@ use crate::{
     serve,
 };
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A model to ask. While it lives its weights stay readable, whatever is deleted or moved.
 #[derive(Debug, Clone)]
@@ -26,7 +27,9 @@ impl AppState {
         if reference == backbone.name {
             return Ok(Served { adapter: None, generation: None, task: None, _weights: None });
         }
+        let started = Instant::now();
         let found = self.registry.resolve(reference)?;
+        metrics::histogram!("s3delta_adapter_resolve_seconds").record(started.elapsed().as_secs_f64());
         found.structure.check_fits(&backbone.shape).map_err(|error| {
             let message = format!("adapter {reference} cannot be served here: {error}");
             ApiError::conflict("shape_mismatch", message)
@@ -38,7 +41,7 @@ impl AppState {
             task: found.generation.task,
             adapter: Some(Arc::new(serve::Adapter {
                 generation: digest,
-                structure: Arc::new(found.structure),
+                structure: found.structure,
                 weights: found.weights.path(),
             })),
             _weights: Some(found.weights),

@@ -57,7 +57,7 @@ fn models(state: &AppState) -> crate::registry::Result<Vec<Model>> {
     for adapter in state.registry.adapters(&PageRequest::all())?.data {
         for (alias, digest) in &adapter.aliases {
             let generation = adapter.generation(digest)?;
-            let structure = state.registry.structure(&generation.structure)?;
+            let structure = state.registry.structure_to_serve(&generation.structure)?;
             let fits = structure.check_fits(&backbone.shape).is_ok();
             if !fits || generation.check_backbone(&adapter.name, &backbone.digest).is_err() {
                 continue;

@@ -3,7 +3,7 @@
 use super::{
     ApiError, AppState, adapters, aliases, assets, completions, events,
     guard::{BodyLimit, declared_length, same_site},
-    health, jobs, metrics, models, observe, predictions, structures, tasks, transfers,
+    health, jobs, metrics, models, observe, predictions, pressure, structures, tasks, transfers,
 };
 use crate::config::Config;
 use axum::{
@@ -52,6 +52,7 @@ pub fn router(state: AppState) -> Router {
         .route("/openapi.json", get(served))
         .merge(assets::routes())
         .fallback(unknown_route)
+        .layer(from_fn_with_state(state.clone(), pressure::retry_after))
         .layer(from_fn_with_state(state.clone(), same_site))
         .layer(CatchPanicLayer::custom(observe::panicked))
         .layer(from_fn(observe::observe))

@@ -33,6 +33,7 @@ impl App {
         let (device, named) = open_device(&config)?;
         let backbone = Arc::new(Backbone::resolve(&config.backbone, &device)?);
         let settings = serve::Settings {
+            adapter_bytes: config.adapter_bytes,
             queue: config.queue,
             max_source_tokens: config.input_tokens,
             max_new_tokens: config.output_tokens,

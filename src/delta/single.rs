@@ -20,6 +20,9 @@ pub(super) struct Module {
     pub(super) factors: Vec<Tensor<3>>,
 }
 
+/// What a tensor holds on the heap beside its values: shape, strides and counters.
+const AROUND_A_TENSOR: usize = 128;
+
 /// The tracked tensors behind a [`Single`], from which gradients are read.
 #[derive(Debug)]
 pub struct Leaves {
@@ -69,6 +72,17 @@ impl Single {
             places[module.position.index()].push(Module { kind: module.module.kind, factors });
         }
         Self { places }
+    }
+
+    /// Bytes that it holds, those around its values included: small factors cost more by their bookkeeping than by their
+    /// values.
+    pub fn bytes(&self) -> usize {
+        let modules = || self.places.iter().flatten();
+        let factors = modules().flat_map(|module| &module.factors);
+        let values: usize = factors.clone().map(|factor| factor.shape().num_elements() * size_of::<f32>()).sum();
+        let around =
+            factors.count() * (size_of::<Tensor<3>>() + AROUND_A_TENSOR) + modules().count() * size_of::<Module>();
+        values + around + self.places.len() * size_of::<Vec<Module>>()
     }
 
     pub(super) fn places(&self) -> &[Vec<Module>] {

@@ -7,6 +7,7 @@
 mod check;
 mod control;
 mod error;
+mod priority;
 mod progress;
 mod queue;
 mod request;

@@ -38,7 +38,7 @@ pub(super) struct Inner {
     pub(super) registry: Registry,
     pub(super) runner: Runner,
     pub(super) persist_every: Duration,
-    backbone: BackboneInfo,
+    pub(super) backbone: BackboneInfo,
     most_waiting: usize,
     state: Mutex<State>,
     wake: Condvar,

@@ -1,9 +1,11 @@
-//! The worker: one thread of its own, outside the pools of tokio and rayon, that works jobs off one by one.
+//! The worker: one thread of its own, outside the pools of tokio and of serving, that works jobs off one by one.
 
 use super::control::StopFlag;
+use super::priority;
 use super::queue::Inner;
 use super::{Control, Failure, Stop};
 use crate::registry::{JobError, JobRecord, JobState};
+use rayon::ThreadPool;
 use serde_json::Value;
 use std::{
     any::Any,
@@ -17,12 +19,17 @@ use std::{
 const MOST_ATTEMPTS: u32 = 5;
 
 /// Differentiating a deep graph recurses; a spawned thread's 2 MiB may be too little for it.
-const STACK_BYTES: usize = 16 << 20;
+pub(super) const STACK_BYTES: usize = 16 << 20;
 
 pub(super) fn spawn(inner: Arc<Inner>) -> io::Result<JoinHandle<()>> {
+    // a GPU's stream belongs to a thread, so there this one does all
+    let pool = match &*inner.backbone.device {
+        "cpu" => Some(priority::pool().map_err(io::Error::other)?),
+        _ => None,
+    };
     Builder::new().name("jobs".into()).stack_size(STACK_BYTES).spawn(move || {
         while let Some((id, stop)) = inner.next() {
-            if let Err(error) = work(&inner, &id, &stop) {
+            if let Err(error) = work(&inner, &id, &stop, pool.as_ref()) {
                 tracing::error!(job = %id, %error, "the registry refused an update of job {id}: {error}");
             }
             inner.idle();
@@ -31,7 +38,7 @@ pub(super) fn spawn(inner: Arc<Inner>) -> io::Result<JoinHandle<()>> {
 }
 
 /// Runs one job from its record to its record.
-fn work(inner: &Inner, id: &str, stop: &Arc<StopFlag>) -> crate::registry::Result<()> {
+fn work(inner: &Inner, id: &str, stop: &Arc<StopFlag>, pool: Option<&ThreadPool>) -> crate::registry::Result<()> {
     let job = inner.registry.update_job(id, |job| {
         if job.state == JobState::Queued {
             let crashes = job.attempts >= MOST_ATTEMPTS;
@@ -53,7 +60,9 @@ fn work(inner: &Inner, id: &str, stop: &Arc<StopFlag>) -> crate::registry::Resul
     inner.announce(&job);
     tracing::info!(job = %id, kind = job.kind.as_str(), "{} job {id} runs", job.kind.as_str());
     let control = Control::new(id, inner.registry.clone(), inner.channel(id), stop.clone(), inner.persist_every);
-    let outcome = catch_unwind(AssertUnwindSafe(|| (inner.runner)(&job, &control)));
+    let run = || (inner.runner)(&job, &control);
+    let run = || pool.map_or_else(run, |pool| pool.install(run));
+    let outcome = catch_unwind(AssertUnwindSafe(run));
     let outcome = outcome.unwrap_or_else(|panic| Err(panicked(id, &*panic)));
     let job = inner.registry.update_job(id, |job| {
         job.progress = control.last_progress().or(job.progress.take());

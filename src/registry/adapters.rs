@@ -9,6 +9,7 @@ use crate::structure::Structure;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const ADAPTERS: Table<Adapter> = Table::new("adapter/");
 
@@ -117,8 +118,8 @@ pub struct ResolvedAdapter {
     pub name: String,
     /// The generation.
     pub generation: Generation,
-    /// Its structure.
-    pub structure: Structure,
+    /// Its structure, without the provenance.
+    pub structure: Arc<Structure>,
     /// Its delta weights.
     pub weights: Blob,
 }
@@ -257,7 +258,7 @@ impl Registry {
             let adapter = self.adapter(name)?;
             let generation = adapter.select(selector)?.clone();
             let weights = self.blob(&generation.weights);
-            let structure = self.structure(&generation.structure);
+            let structure = self.structure_to_serve(&generation.structure);
             match (weights, structure) {
                 (Ok(weights), Ok(structure)) => {
                     return Ok(ResolvedAdapter { name: adapter.name, generation, structure, weights });

@@ -22,6 +22,7 @@ mod digest;
 mod error;
 mod files;
 mod jobs;
+mod lean;
 mod lock;
 mod store;
 mod structures;
@@ -42,6 +43,7 @@ pub use transfers::TransferRecord;
 pub use weights::{WeightsInfo, validate_weights};
 
 use blobs::Blobs;
+use lean::LeanStructures;
 use lock::HomeLock;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,6 +60,7 @@ struct Inner {
     home: PathBuf,
     store: Store,
     blobs: Blobs,
+    lean: LeanStructures,
     // last, so that the lock outlives sled's own files
     lock: HomeLock,
 }
@@ -72,7 +75,8 @@ impl Registry {
         let lock = HomeLock::acquire(home)?;
         let store = Store::open(home)?;
         let blobs = Blobs::open(&home.join("blobs"))?;
-        let registry = Self { inner: Arc::new(Inner { home: home.to_owned(), store, blobs, lock }) };
+        let lean = LeanStructures::default();
+        let registry = Self { inner: Arc::new(Inner { home: home.to_owned(), store, blobs, lean, lock }) };
         let swept = registry.sweep_files(true)?;
         if swept > 0 {
             tracing::info!(swept, "removed {swept} unreferenced files from {}", home.join("blobs").display());

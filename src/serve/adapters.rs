@@ -5,18 +5,39 @@ use super::compute::panicked;
 use super::{Adapter, Error, Result};
 use crate::delta::{DeltaWeights, Layout, Single};
 use crate::t5::Backbone;
-use std::collections::HashMap;
+use burn::tensor::Device;
+use lru::LruCache;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
-/// An adapter that was read, or why it was not. Host values only: the engine thread makes the tensors, as a GPU's stream
-/// belongs to a thread.
+/// An adapter that was read, or why it was not.
 pub(super) struct Loaded {
     pub(super) generation: String,
-    pub(super) weights: Result<(Layout, Vec<f32>)>,
+    pub(super) weights: Result<Weights>,
+    /// From asking for it until now.
     pub(super) seconds: f64,
+}
+
+/// An adapter's weights in memory.
+pub(super) enum Weights {
+    /// Ready to be used, as the loader's thread can make it on the CPU.
+    Ready(Arc<Single>),
+    /// Values, of which the engine's thread makes tensors, as a GPU's stream belongs to a thread.
+    Values(Layout, Vec<f32>),
+}
+
+impl Weights {
+    /// The adapter, made on this thread if need be.
+    pub(super) fn single(self, backbone: &Backbone) -> Arc<Single> {
+        match self {
+            Self::Ready(single) => single,
+            Self::Values(layout, values) => {
+                Arc::new(Single::new(&layout, &values, backbone.positions.len(), backbone.model.device()))
+            }
+        }
+    }
 }
 
 /// How the loader reads a file; tests put a gate here.
@@ -24,7 +45,7 @@ pub(super) type Read = dyn Fn(&Path) -> std::io::Result<Vec<u8>> + Send;
 
 /// The way to the loader thread.
 pub(super) struct Loader {
-    wanted: mpsc::Sender<Arc<Adapter>>,
+    wanted: mpsc::Sender<(Arc<Adapter>, Instant)>,
 }
 
 impl Loader {
@@ -34,15 +55,14 @@ impl Loader {
         read: Box<Read>,
         loaded: tokio::sync::mpsc::UnboundedSender<Loaded>,
     ) -> std::io::Result<Self> {
-        let (wanted, receiver) = mpsc::channel::<Arc<Adapter>>();
+        let (wanted, receiver) = mpsc::channel::<(Arc<Adapter>, Instant)>();
         let run = move || {
-            for adapter in receiver {
-                let started = Instant::now();
+            for (adapter, wanted) in receiver {
                 let load = || load(&adapter, &backbone, &*read);
                 let weights = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| {
                     Err(Error::Internal(format!("the loader of adapters panicked: {}", panicked(&*panic))))
                 });
-                let seconds = started.elapsed().as_secs_f64();
+                let seconds = wanted.elapsed().as_secs_f64();
                 let _ = loaded.send(Loaded { generation: adapter.generation.clone(), weights, seconds });
             }
         };
@@ -53,53 +73,48 @@ impl Loader {
     /// Asks for an adapter.
     pub(super) fn want(&self, adapter: Arc<Adapter>) {
         // the thread outlives the loader, since it catches what panics
-        let _ = self.wanted.send(adapter);
+        let _ = self.wanted.send((adapter, Instant::now()));
     }
 }
 
-fn load(adapter: &Adapter, backbone: &Backbone, read: &Read) -> Result<(Layout, Vec<f32>)> {
+fn load(adapter: &Adapter, backbone: &Backbone, read: &Read) -> Result<Weights> {
     let Adapter { generation, structure, weights: path } = adapter;
     let wrong = |what: String| Error::Adapter(format!("adapter generation {generation}: {what}"));
     let bytes = read(path).map_err(|error| wrong(format!("cannot read its delta weights: {error}")))?;
     let weights = DeltaWeights::from_bytes(&bytes, &backbone.positions, structure);
     let weights = weights.map_err(|error| wrong(error.to_string()))?;
     let layout = Layout::new(&backbone.positions, &structure.modules).map_err(|error| wrong(error.to_string()))?;
-    Ok((layout, weights.values))
+    let weights = Weights::Values(layout, weights.values);
+    Ok(if *backbone.model.device() == Device::flex() { Weights::Ready(weights.single(backbone)) } else { weights })
 }
 
 /// The adapters in memory.
 pub(super) struct Resident {
-    entries: HashMap<String, Entry>,
+    entries: LruCache<String, Entry>,
     bytes: usize,
     limit: usize,
-    clock: u64,
 }
 
 struct Entry {
     single: Arc<Single>,
     bytes: usize,
-    used: u64,
 }
 
 impl Resident {
     /// None yet, at most `limit` bytes of those that no request uses.
     pub(super) fn new(limit: usize) -> Self {
-        Self { entries: HashMap::new(), bytes: 0, limit, clock: 0 }
+        Self { entries: LruCache::unbounded(), bytes: 0, limit }
     }
 
     /// The adapter of a generation if it is in memory.
     pub(super) fn get(&mut self, generation: &str) -> Option<Arc<Single>> {
-        self.clock += 1;
-        let entry = self.entries.get_mut(generation)?;
-        entry.used = self.clock;
-        Some(Arc::clone(&entry.single))
+        self.entries.get(generation).map(|entry| Arc::clone(&entry.single))
     }
 
     /// Keeps an adapter.
     pub(super) fn insert(&mut self, generation: String, single: Arc<Single>, bytes: usize) {
-        self.clock += 1;
         self.bytes += bytes;
-        if let Some(old) = self.entries.insert(generation, Entry { single, bytes, used: self.clock }) {
+        if let Some(old) = self.entries.put(generation, Entry { single, bytes }) {
             self.bytes -= old.bytes;
         }
         self.trim();
@@ -108,16 +123,16 @@ impl Resident {
     /// Forgets what was used longest ago until the rest fits; what a request uses stays.
     pub(super) fn trim(&mut self) {
         while self.bytes > self.limit {
-            let idle = self.entries.iter().filter(|(_, entry)| Arc::strong_count(&entry.single) == 1);
-            let Some(oldest) = idle.min_by_key(|(_, entry)| entry.used).map(|(generation, _)| generation.clone())
-            else {
-                break;
-            };
-            if let Some(entry) = self.entries.remove(&oldest) {
+            // the last used come first; those in use at the other end are few, as the running batch is
+            let mut idle = self.entries.iter().rev().filter(|(_, entry)| Arc::strong_count(&entry.single) == 1);
+            let Some(oldest) = idle.next().map(|(generation, _)| generation.clone()) else { break };
+            if let Some(entry) = self.entries.pop(&oldest) {
                 self.bytes -= entry.bytes;
+                metrics::counter!("s3delta_adapter_evictions_total").increment(1);
             }
         }
         metrics::gauge!("s3delta_adapter_resident").set(self.entries.len() as f64);
+        metrics::gauge!("s3delta_adapter_resident_bytes").set(self.bytes as f64);
     }
 }
 
@@ -125,7 +140,6 @@ impl Resident {
 mod tests {
     use super::*;
     use crate::structure::{DeltaModule, Kind, Positions, Shape};
-    use burn::tensor::Device;
 
     fn single() -> Arc<Single> {
         let shape = Shape {
@@ -160,10 +174,10 @@ mod tests {
             pins.extend(pinned.then(|| Arc::clone(&single)));
             resident.insert(name.into(), single, bytes.parse().unwrap());
         }
-        let mut names: Vec<_> = resident.entries.keys().map(String::as_str).collect();
+        let mut names: Vec<_> = resident.entries.iter().map(|(name, _)| name.as_str()).collect();
         names.sort();
         assert_eq!(names.concat(), wanted, "{steps}");
-        assert_eq!(resident.bytes, resident.entries.values().map(|entry| entry.bytes).sum::<usize>());
+        assert_eq!(resident.bytes, resident.entries.iter().map(|(_, entry)| entry.bytes).sum::<usize>());
         drop(pins);
         resident.trim();
         assert!(resident.bytes <= limit, "unpinned adapters leave: {steps}");

@@ -1,6 +1,6 @@
 //! The engine thread: takes requests from the queue, first come first served, and computes them in mixed batches.
 
-use super::adapters::{Loaded, Loader, Read, Resident};
+use super::adapters::{Loaded, Loader, Read, Resident, Weights};
 use super::compute::Compute;
 use super::decoding::{Decoding, Running, State, count};
 use super::scoring::{self, score};
@@ -193,10 +193,9 @@ impl EngineThread {
         let Loaded { generation, weights, seconds } = loaded;
         self.loading.remove(&generation);
         let (backbone, compute) = (&*self.backbone, self.compute);
-        let single = weights.and_then(|(layout, values)| {
-            let device = backbone.model.device();
-            let make = || Ok(Arc::new(Single::new(&layout, &values, backbone.positions.len(), device)));
-            compute.run(make).map(|single| (single, values.len() * size_of::<f32>()))
+        let single = weights.and_then(|weights| match weights {
+            Weights::Ready(single) => Ok(single),
+            values => compute.run(|| Ok(values.single(backbone))),
         });
         match &single {
             Ok(_) => {
@@ -211,7 +210,7 @@ impl EngineThread {
         };
         for mut waiting in std::mem::take(&mut self.waiting) {
             match &single {
-                Ok((single, _)) if waits(&waiting) => waiting.adapter = Slot::Ready(Some(Arc::clone(single))),
+                Ok(single) if waits(&waiting) => waiting.adapter = Slot::Ready(Some(Arc::clone(single))),
                 Err(error) if waits(&waiting) => {
                     waiting.command.fail(error.clone());
                     continue;
@@ -220,7 +219,8 @@ impl EngineThread {
             }
             self.waiting.push_back(waiting);
         }
-        if let Ok((single, bytes)) = single {
+        if let Ok(single) = single {
+            let bytes = single.bytes();
             self.resident.insert(generation, single, bytes);
         }
     }

@@ -4,10 +4,11 @@
 //! `true` to `is_abandoned`, so that the engine skips it. This file never touches a tensor.
 
 use super::generation::{Generate, GenerateRequest, Generation};
+use super::pace::Pace;
 use crate::structure::{Shape, Structure};
 use crate::t5::{DecodeSettings, TextPart, TextStream};
 use serde::Serialize;
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{path::PathBuf, sync::Arc, time::Duration, time::Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// The result of engine operations.
@@ -138,6 +139,7 @@ impl Score {
 #[derive(Clone)]
 pub struct Engine {
     commands: mpsc::Sender<Command>,
+    pace: Arc<Pace>,
     /// True once the engine is to end; its thread holds the only receiver.
     stop: watch::Sender<bool>,
     backbone: Arc<BackboneInfo>,
@@ -152,7 +154,8 @@ impl Engine {
         capacity: usize,
     ) -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(capacity.max(1));
-        (Self { commands, stop: watch::Sender::new(false), backbone: Arc::new(backbone), tokenizer }, receiver)
+        let (pace, stop) = (Arc::default(), watch::Sender::new(false));
+        (Self { commands, pace, stop, backbone: Arc::new(backbone), tokenizer }, receiver)
     }
 
     /// What the engine thread watches to know that it is to end.
@@ -202,6 +205,20 @@ impl Engine {
         self.commands.max_capacity() - self.commands.capacity()
     }
 
+    /// Refuses at once what could not be queued now; a request that passes may still come too late.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`].
+    pub fn check_room(&self) -> Result<()> {
+        if self.commands.capacity() > 0 { Ok(()) } else { Err(self.full()) }
+    }
+
+    /// When a request that found the queue full should come again, in whole seconds: as long as those who wait now take,
+    /// as fast as requests left the queue of late.
+    pub fn retry_after(&self) -> Duration {
+        self.pace.wait(Instant::now(), self.queued())
+    }
+
     /// Whether the engine thread still reads its queue.
     pub fn is_running(&self) -> bool {
         !self.commands.is_closed()
@@ -209,9 +226,15 @@ impl Engine {
 
     fn send(&self, command: Command) -> Result<()> {
         self.commands.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::QueueFull { capacity: self.commands.max_capacity() },
+            mpsc::error::TrySendError::Full(_) => self.full(),
             mpsc::error::TrySendError::Closed(_) => Error::Stopped,
-        })
+        })?;
+        self.pace.enter(Instant::now(), self.queued());
+        Ok(())
+    }
+
+    fn full(&self) -> Error {
+        Error::QueueFull { capacity: self.commands.max_capacity() }
     }
 }
 
@@ -256,6 +279,8 @@ mod tests {
         let _events = engine.generate(ids()).unwrap();
         assert_eq!(engine.queued(), 1);
         assert_eq!(engine.generate(ids()).unwrap_err(), Error::QueueFull { capacity: 1 });
+        assert_eq!(engine.check_room(), Err(Error::QueueFull { capacity: 1 }));
+        assert_eq!(engine.retry_after(), Duration::from_secs(1), "nothing is known of its pace");
         drop(receiver);
         assert!(!engine.is_running());
         assert_eq!(engine.generate(ids()).unwrap_err(), Error::Stopped);

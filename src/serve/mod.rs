@@ -9,6 +9,7 @@ mod decoding;
 mod engine;
 mod generation;
 mod handle;
+mod pace;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

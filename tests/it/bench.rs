@@ -1,7 +1,7 @@
 //! `s3delta bench`: what is measured, kept and not measured again.
 
-use crate::cli::{command, fails, fixture, json_of, run};
-use serde_json::Value;
+use crate::cli::{Server, command, fails, fixture, json_of, run};
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -95,4 +95,66 @@ fn what_cannot_be_measured_is_refused_before_anything_runs() {
     fails(home.path(), &arguments, 1, "shares its output layer");
     let arguments = [&arguments[..], &["--methods", "bitfit", "--parallel", "0"]].concat();
     fails(home.path(), &arguments, 2, "--parallel");
+}
+
+#[test]
+fn many_adapters_are_timed_beside_the_bare_backbone() {
+    let home = tempfile::tempdir().unwrap();
+    let model = fixture("tiny-v1.1");
+    let mut arguments = vec!["bench", "adapters", "--model", &model, "--json"];
+    arguments.extend("--batch 3 --source-len 8 --new-tokens 5 --runs 2 --threads 1".split(' '));
+    let all = json_of(home.path(), &arguments);
+    assert_eq!((&all["peer"], &all["adapters"], &all["kind"]), (&json!("s3delta"), &json!(3), &json!("mix-structure")));
+    for field in ["median_ms", "bare_median_ms", "tokens_per_s", "requests_per_s", "ratio", "ratio_min", "modules"] {
+        assert!(all[field].as_f64() > Some(0.0), "{field}: {all}");
+    }
+    arguments.extend(["--adapters", "0"]);
+    let none = json_of(home.path(), &arguments);
+    assert_eq!((&none["tokens"], &none["modules"]), (&none["bare_tokens"], &json!(0.0)));
+    assert_eq!(none["bare_tokens"], all["bare_tokens"], "the same rows and the same backbone");
+    *arguments.last_mut().unwrap() = "1";
+    arguments.extend(["--kind", "lora-qv", "--rank", "2"]);
+    let one = json_of(home.path(), &arguments);
+    assert_eq!((&one["adapters"], &one["kind"]), (&json!(1), &json!("lora-qv")));
+    fails(home.path(), &["bench", "adapters", "--model", &model, "--adapters", "17"], 1, "raise --batch");
+}
+
+#[test]
+fn a_server_is_put_under_load() {
+    let home = tempfile::tempdir().unwrap();
+    let kept = home.path().join("kept");
+    let mut arguments = vec!["bench", "serve", "--keep", kept.to_str().unwrap(), "--json", "--rate", "20,2000"];
+    arguments.extend("--adapters 3 --duration 1 --warmup 0.2 --source-len 8 --output-len uniform:2-4".split(' '));
+    let output = command(home.path(), &arguments).env("S3DELTA_QUEUE", "1").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&found["adapters"], &found["registered"], &found["stream"]), (&json!(3), &json!(3), &json!(true)));
+    let [calm, overload] = found["phases"].as_array().unwrap().as_slice() else { panic!("two phases: {found}") };
+    assert!(calm["statuses"]["200"].as_u64() > Some(0) && calm["first_token_ms"]["count"].as_u64() > Some(0), "{calm}");
+    for phase in [calm, overload] {
+        let sum: u64 = phase["statuses"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+        assert_eq!((phase["requests"].as_u64(), &phase["failures"]), (Some(sum), &json!({})));
+    }
+    assert!(overload["statuses"]["429"].as_u64() > Some(0), "{overload}");
+    assert_eq!(overload["refused_without_retry_after"], 0, "{overload}");
+    assert!(overload["retry_after_s"][0].as_u64() >= Some(1), "{overload}");
+    assert!(overload["metrics"]["resident"].as_f64() > Some(0.0) && calm["metrics"]["loads"].as_f64() > Some(0.0));
+
+    // a server that runs already, with the adapters that it has
+    let server = Server::start(&kept);
+    let url = format!("http://{}/", server.1);
+    let mut arguments = vec!["bench", "serve", "--url", &url, "--json", "--rate", "20", "--whole", "--active", "2"];
+    arguments.extend("--duration 1 --warmup 0 --source-len 8 --output-len 2".split(' '));
+    let found = json_of(home.path(), &arguments);
+    assert_eq!((&found["adapters"], &found["registered"], &found["stream"]), (&json!(2), &Value::Null, &json!(false)));
+    let phase = &found["phases"][0];
+    assert!(phase["statuses"]["200"].as_u64() > Some(0) && phase["first_token_ms"].is_null(), "{phase}");
+    drop(server);
+
+    // the adapters are there already; nothing is made
+    let again = ["bench", "serve", "--keep", kept.to_str().unwrap(), "--adapters", "3", "--active", "4"];
+    fails(home.path(), &again, 1, "--active 4 is more than the 3 adapters there are");
+    fails(home.path(), &["bench", "serve", "--rate", "0"], 1, "give numbers above 0");
+    fails(home.path(), &["bench", "serve", "--source-len", "poisson:3"], 2, "is no distribution of lengths");
 }

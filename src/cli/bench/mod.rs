@@ -1,9 +1,13 @@
 //! `s3delta bench`: measurements that anyone can repeat.
 
+mod adapters;
 mod backbone;
 mod method;
+mod peer;
+mod random;
 mod results;
 mod run;
+mod serve;
 
 use anyhow::Result;
 use std::path::Path;
@@ -12,12 +16,18 @@ use std::path::Path;
 pub(crate) enum Bench {
     /// Measure how well a backbone adapts to tasks: full fine-tuning, BitFit, LoRA or structures, by seed.
     Backbone(backbone::Args),
+    /// Time a batch of many adapters beside the bare backbone.
+    Adapters(adapters::Args),
+    /// Put a server under load over HTTP and measure its latencies and throughput.
+    Serve(serve::Args),
 }
 
 impl Bench {
     pub(crate) fn run(&self, home: &Path) -> Result<()> {
         match self {
             Self::Backbone(args) => args.run(home),
+            Self::Adapters(args) => args.run(),
+            Self::Serve(args) => args.run(home),
         }
     }
 }

@@ -104,7 +104,7 @@ impl Model {
             for digest in generations {
                 let found = registry.resolve(&format!("{name}@{digest}")).unwrap();
                 let (rank, weights) = self.generations[digest];
-                assert_eq!((found.structure.id, found.weights.digest()), (structure(rank).id, weights));
+                assert_eq!((found.structure.id.clone(), found.weights.digest()), (structure(rank).id, weights));
                 found.weights.read().unwrap();
             }
         }

@@ -1,0 +1,221 @@
+//! `s3delta bench adapters`: what many adapters in one batch cost beside the bare backbone.
+
+use super::peer::{self, Before, Measured, Work, median, milliseconds, rounded};
+use super::random::{AdapterKind, values};
+use crate::cli::output;
+use crate::delta::{Batched, Layout, Single};
+use crate::t5::{Backbone, Deltas, Frozen, generate};
+use anyhow::{Result, bail};
+use burn::tensor::Device;
+use serde::Serialize;
+use serde_json::json;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  s3delta bench adapters --model ./t5-small
+  s3delta bench adapters --model ./t5-small --kind lora-qv --rank 1 --json
+  s3delta bench adapters --model builtin:pocket-t5 --adapters 1 --batch 4 --runs 20
+
+Row i is served with random adapter i mod N. Each run times the same rows once with the adapters, the gathering of their
+factors included, and once on the bare backbone, in turns; `ratio` is that of the two medians, and the spread is that of the
+runs' own ratios. With --adapters 0 both are the bare backbone, which shows what the machine's noise does to the ratio.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    work: Work,
+    /// Different adapters in the batch [default: one for each row].
+    #[arg(long, value_name = "N")]
+    adapters: Option<usize>,
+    /// What the adapters are.
+    #[arg(long, value_enum, default_value = "mix-structure")]
+    kind: AdapterKind,
+    /// Rank of lora-qv.
+    #[arg(long, value_name = "R", default_value = "8")]
+    rank: NonZeroUsize,
+}
+
+/// What is printed: the peers' fields for the batch with adapters, then how it compares.
+#[derive(Debug, Serialize)]
+struct Report {
+    peer: &'static str,
+    #[serde(flatten)]
+    measured: Measured,
+    tokens_per_s: f64,
+    requests_per_s: f64,
+    batch: usize,
+    source_len: usize,
+    new_tokens: usize,
+    beams: usize,
+    threads: usize,
+    adapters: usize,
+    tokens: String,
+    kind: AdapterKind,
+    /// Mean modules of an adapter, and its trained parameters.
+    modules: f64,
+    parameters: f64,
+    bare_median_ms: f64,
+    bare_tokens: String,
+    /// Time with adapters to time without.
+    ratio: f64,
+    ratio_min: f64,
+    ratio_max: f64,
+}
+
+impl Args {
+    pub(crate) fn run(&self) -> Result<()> {
+        let work = &self.work;
+        let count = self.adapters.unwrap_or(work.batch.get());
+        if count > work.batch.get() {
+            bail!("--adapters {count} is more than the {} rows of the batch: raise --batch", work.batch);
+        }
+        let backbone = work.open()?;
+        let adapters = (0..count as u64).map(|index| self.adapter(&backbone, index)).collect::<Result<Vec<_>>>()?;
+        let mean = |of: &dyn Fn(&Adapter) -> usize| match count {
+            0 => 0.0,
+            _ => rounded(adapters.iter().map(of).sum::<usize>() as f64 / count as f64, 1),
+        };
+        let (modules, parameters) = (mean(&|adapter| adapter.modules), mean(&|adapter| adapter.parameters));
+        let rows: Vec<Option<Arc<Single>>> =
+            (0..work.batch.get()).map(|row| Some(Arc::clone(&adapters.get(row % count.max(1))?.single))).collect();
+        let ids = work.ids(&backbone);
+        let with = || self.generate(&backbone, &ids, &rows);
+        let none = vec![None; rows.len()];
+        let bare = || self.generate(&backbone, &ids, &none);
+        let (_, made) = with()?; // not timed
+        let (_, made_bare) = bare()?;
+        let before = Before::note();
+        let (mut times, mut bare_times): (Vec<Duration>, Vec<Duration>) = Default::default();
+        for run in 0..work.runs.get() {
+            // who goes first changes, so that neither always follows the other
+            if run % 2 == 0 {
+                times.push(with()?.0);
+                bare_times.push(bare()?.0);
+            } else {
+                bare_times.push(bare()?.0);
+                times.push(with()?.0);
+            }
+        }
+        let measured = before.measured(&times);
+        let (ratio, ratio_min, ratio_max) = ratios(&times, &bare_times);
+        let (tokens_per_s, requests_per_s) = work.rates(measured.median_ms);
+        let report = Report {
+            peer: "s3delta",
+            measured,
+            tokens_per_s,
+            requests_per_s,
+            batch: work.batch.get(),
+            source_len: work.source_len.get(),
+            new_tokens: work.new_tokens.get(),
+            beams: work.beams.get(),
+            threads: work.threads.get(),
+            adapters: count,
+            tokens: peer::digest(&made),
+            kind: self.kind,
+            modules,
+            parameters,
+            bare_median_ms: rounded(median(&milliseconds(&bare_times)), 2),
+            bare_tokens: peer::digest(&made_bare),
+            ratio,
+            ratio_min,
+            ratio_max,
+        };
+        if work.json {
+            output::line(serde_json::to_string(&report)?);
+        } else {
+            report.print();
+        }
+        if work.print_ids {
+            output::line(json!({"ids": made}));
+        }
+        Ok(())
+    }
+
+    fn adapter(&self, backbone: &Backbone, index: u64) -> Result<Adapter> {
+        let structure = self.kind.structure(backbone.shape(), self.rank.get(), index)?;
+        let layout = Layout::new(&backbone.positions, &structure.modules)?;
+        let device = backbone.model.device();
+        let single = Single::new(&layout, &values(&layout, index), backbone.positions.len(), device);
+        Ok(Adapter { single: Arc::new(single), modules: structure.modules.len(), parameters: layout.len() })
+    }
+
+    /// Time and ids of one batch, from source ids to target ids.
+    fn generate(
+        &self,
+        backbone: &Backbone,
+        ids: &[Vec<u32>],
+        rows: &[Option<Arc<Single>>],
+    ) -> Result<(Duration, Vec<Vec<u32>>)> {
+        let settings = self.work.settings(backbone);
+        let work = || -> Result<_> {
+            let started = Instant::now();
+            let deltas = view(backbone, rows);
+            let encoded = backbone.model.encode(&backbone.model.batch(ids)?, &*deltas);
+            let made = generate(&backbone.model, &encoded, ids, &settings, &*deltas)?;
+            Ok((started.elapsed(), made))
+        };
+        // inside the pool, as the engine computes: each operation entered from outside pays a wake-up
+        let pooled = *backbone.model.device() == Device::flex();
+        let (time, made) = if pooled { rayon::scope(|_| work())? } else { work()? };
+        let made: Vec<Vec<u32>> = made.into_iter().map(|mut of_row| of_row.swap_remove(0).ids).collect();
+        self.work.check(&made)?;
+        Ok((time, made))
+    }
+}
+
+struct Adapter {
+    single: Arc<Single>,
+    modules: usize,
+    parameters: usize,
+}
+
+/// The cheapest hook for these rows, as the engine chooses it.
+fn view(backbone: &Backbone, rows: &[Option<Arc<Single>>]) -> Box<dyn Deltas> {
+    let first = rows.first().and_then(Option::as_ref);
+    let alike = |row: &Option<Arc<Single>>| match (row, first) {
+        (Some(row), Some(first)) => Arc::ptr_eq(row, first),
+        (None, None) => true,
+        _ => false,
+    };
+    match first {
+        _ if !rows.iter().all(alike) => Box::new(Batched::new(rows, &backbone.positions, backbone.model.device())),
+        Some(single) => Box::new(Single::clone(single)),
+        None => Box::new(Frozen),
+    }
+}
+
+/// Ratio of the medians, and the least and greatest ratio of a pair.
+fn ratios(times: &[Duration], bare: &[Duration]) -> (f64, f64, f64) {
+    let (times, bare) = (milliseconds(times), milliseconds(bare));
+    let pairs: Vec<f64> = times.iter().zip(&bare).map(|(with, without)| with / without).collect();
+    let least = pairs.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = pairs.iter().copied().fold(0.0, f64::max);
+    (rounded(median(&times) / median(&bare), 3), rounded(least, 3), rounded(most, 3))
+}
+
+impl Report {
+    fn print(&self) {
+        let Measured { median_ms, min_ms, max_ms, peak_rss_mb, load, .. } = &self.measured;
+        let told = |value: &Option<f64>| value.map_or_else(|| "unknown".into(), |value| value.to_string());
+        output::line(format!(
+            "{} adapters of {} modules ({} parameters) in a batch of {}: {median_ms} ms ({min_ms} to {max_ms}), {} tokens/s",
+            self.adapters, self.modules, self.parameters, self.batch, self.tokens_per_s
+        ));
+        output::line(format!("bare backbone: {} ms", self.bare_median_ms));
+        output::line(format!("ratio: {} ({} to {} over the runs)", self.ratio, self.ratio_min, self.ratio_max));
+        output::line(format!("peak memory {} MiB, load {}", told(peak_rss_mb), told(load)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_has_the_spread_of_its_pairs() {
+        let times = |all: &[u64]| all.iter().copied().map(Duration::from_millis).collect::<Vec<_>>();
+        assert_eq!(ratios(&times(&[10, 30, 20]), &times(&[10, 10, 20])), (2.0, 1.0, 3.0));
+    }
+}

@@ -1,0 +1,213 @@
+//! What `bench` shares with the scripts that time other people's libraries on the same work: the flags, the input ids, the
+//! clock and memory of a measurement, and the digest of the ids made. Fields and rules are those of their README.
+
+use crate::cli::{open_device, threads};
+use crate::config::Config;
+use crate::t5::{Backbone, DecodeSettings, DeviceChoice};
+use anyhow::{Result, bail};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// Ordinary pieces only: no pad, end, unknown, no sentinel.
+const FIRST_ID: u32 = 3;
+const ID_SPAN: u32 = 31997;
+
+/// What is generated: exactly `new_tokens` tokens for each of `batch` rows.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Work {
+    /// Hugging Face directory, or builtin:NAME.
+    #[arg(long, value_name = "DIR|builtin:NAME")]
+    pub(super) model: String,
+    /// Rows of the batch.
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub(super) batch: NonZeroUsize,
+    /// Tokens of each source.
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub(super) source_len: NonZeroUsize,
+    /// Tokens made for each source; the end token does not come before.
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub(super) new_tokens: NonZeroUsize,
+    /// Beams; 1 is greedy.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(super) beams: NonZeroUsize,
+    /// Timed calls, after one that is not timed.
+    #[arg(long, value_name = "N", default_value = "7")]
+    pub(super) runs: NonZeroUsize,
+    /// Threads to compute with.
+    #[arg(long, value_name = "N", default_value = "2", value_parser = threads)]
+    pub(super) threads: NonZeroUsize,
+    /// auto, cpu, or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    pub(super) device: DeviceChoice,
+    /// Of the source ids.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) seed: u32,
+    /// Also print the ids made, one JSON line.
+    #[arg(long)]
+    pub(super) print_ids: bool,
+    /// Print one JSON line, with the fields that the peers' scripts print.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Work {
+    /// Opens the backbone with the threads and on the device asked for.
+    pub(super) fn open(&self) -> Result<Backbone> {
+        let (device, threads) = (self.device.to_string(), Some(self.threads.get()));
+        let (device, _) = open_device(&Config { device, threads, ..Config::default() })?;
+        Ok(Backbone::resolve(&self.model, &device)?)
+    }
+
+    /// Greedy or beam decoding of exactly `new_tokens` tokens.
+    pub(super) fn settings(&self, backbone: &Backbone) -> DecodeSettings {
+        let tokens = self.new_tokens.get();
+        let settings = DecodeSettings::new(&backbone.config, tokens);
+        DecodeSettings { min_new_tokens: tokens, num_beams: self.beams.get(), ..settings }
+    }
+
+    /// The source ids `[batch, source_len]`.
+    pub(super) fn ids(&self, backbone: &Backbone) -> Vec<Vec<u32>> {
+        random_ids(self.batch.get(), self.source_len.get(), self.seed, backbone.config.vocab_size)
+    }
+
+    /// Refuses rows that are not all of `new_tokens` tokens.
+    pub(super) fn check(&self, made: &[Vec<u32>]) -> Result<()> {
+        match made.iter().find(|row| row.len() != self.new_tokens.get()) {
+            Some(row) => bail!("a row has {} tokens instead of {}: its time says nothing", row.len(), self.new_tokens),
+            None => Ok(()),
+        }
+    }
+
+    /// Tokens and requests a second where the batch takes so many milliseconds.
+    pub(super) fn rates(&self, milliseconds: f64) -> (f64, f64) {
+        let requests = self.batch.get() as f64 / (milliseconds / 1e3);
+        (rounded(requests * self.new_tokens.get() as f64, 1), rounded(requests, 2))
+    }
+}
+
+/// `id(row, column) = 3 + splitmix64(seed · 2³² + row · length + column) % 31997`; a smaller vocabulary narrows the span.
+pub(super) fn random_ids(rows: usize, length: usize, seed: u32, vocab: usize) -> Vec<Vec<u32>> {
+    let span = u64::from(ID_SPAN.min((vocab as u32).saturating_sub(FIRST_ID).max(1)));
+    let draw = |at: usize| FIRST_ID + (splitmix64((u64::from(seed) << 32).wrapping_add(at as u64)) % span) as u32;
+    (0..rows).map(|row| (row * length..(row + 1) * length).map(draw).collect()).collect()
+}
+
+/// One output of the splitmix64 generator.
+pub(super) fn splitmix64(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
+/// The first 12 hex digits of sha256 over the ids written as `[[1, 2], [3, 4]]`.
+pub(super) fn digest(ids: &[Vec<u32>]) -> String {
+    let hash = Sha256::digest(format!("{ids:?}"));
+    hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Times and memory of the timed calls, in the peers' fields.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Measured {
+    pub(super) median_ms: f64,
+    pub(super) min_ms: f64,
+    pub(super) max_ms: f64,
+    /// Of the whole process; absent where the system does not tell.
+    pub(super) peak_rss_mb: Option<f64>,
+    /// The peak while timing.
+    pub(super) run_rss_mb: Option<f64>,
+    /// The machine's load over the minute before the timing.
+    pub(super) load: Option<f64>,
+}
+
+/// What is noted before the timed calls.
+pub(super) struct Before {
+    peak: Option<f64>,
+    fresh: bool,
+    load: Option<f64>,
+}
+
+impl Before {
+    /// Now; lets the peak of memory be counted anew where the system can.
+    pub(super) fn note() -> Self {
+        let (peak, load) = (memory_mb("VmHWM", "self"), load());
+        Self { peak, load, fresh: std::fs::write("/proc/self/clear_refs", "5").is_ok() }
+    }
+
+    /// With the times of the calls since; there must be one.
+    pub(super) fn measured(&self, times: &[Duration]) -> Measured {
+        let run = memory_mb("VmHWM", "self");
+        let each = milliseconds(times);
+        Measured {
+            median_ms: rounded(median(&each), 2),
+            min_ms: rounded(each.iter().copied().fold(f64::INFINITY, f64::min), 2),
+            max_ms: rounded(each.iter().copied().fold(0.0, f64::max), 2),
+            peak_rss_mb: self.peak.zip(run).map(|(before, run)| rounded(before.max(run), 1)),
+            run_rss_mb: run.filter(|_| self.fresh).map(|run| rounded(run, 1)),
+            load: self.load,
+        }
+    }
+}
+
+/// The machine's load average over a minute, where `/proc` tells.
+pub(super) fn load() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+/// A field of `/proc/PROCESS/status` in MiB, such as `VmHWM` or `VmRSS`.
+pub(super) fn memory_mb(field: &str, process: &str) -> Option<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<f64>().ok()? / 1024.0)
+}
+
+pub(super) fn milliseconds(times: &[Duration]) -> Vec<f64> {
+    times.iter().map(|time| time.as_secs_f64() * 1e3).collect()
+}
+
+/// The middle value, or the mean of the two; NaN of none.
+pub(super) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted[..] {
+        [] => f64::NAN,
+        _ if sorted.len() % 2 == 1 => sorted[middle],
+        _ => (sorted[middle - 1] + sorted[middle]) / 2.0,
+    }
+}
+
+pub(super) fn rounded(value: f64, digits: i32) -> f64 {
+    let scale = 10f64.powi(digits);
+    (value * scale).round() / scale
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_and_digest_are_those_of_the_peers() {
+        // made by: from common import random_ids; hashlib.sha256(repr(random_ids(2, 3, 0)).encode()).hexdigest()[:12]
+        assert_eq!(random_ids(2, 3, 0, 32128), [[24715, 2847, 15687], [10722, 28800, 5781]]);
+        assert_eq!(digest(&random_ids(2, 3, 0, 32128)), "ceffdb3e5fb6");
+        assert_eq!(digest(&random_ids(2, 3, 7, 32128)), "812daf7b91d9");
+        assert_eq!(digest(&[vec![1, 2], vec![3, 4]]), "1e258794ed04");
+        assert!(random_ids(40, 40, 1, 96).iter().flatten().all(|id| (3..96).contains(id)));
+    }
+
+    #[test]
+    fn the_middle_of_times() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(&[]).is_nan());
+        let measured = Before::note().measured(&[2, 9, 1].map(Duration::from_millis));
+        assert_eq!((measured.median_ms, measured.min_ms, measured.max_ms), (2.0, 1.0, 9.0));
+        if cfg!(target_os = "linux") {
+            assert!(measured.peak_rss_mb > Some(1.0) && measured.load.is_some(), "{measured:?}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What a run prints: its settings, and of each phase what requests came to and what generator and server used for it.
+
+use super::super::peer::{load, rounded};
+use super::scrape::AdapterMetrics;
+use super::tally::{Quantiles, Summary};
+use super::{Args, Client, Mix, Scrape, Server, Usage};
+use crate::cli::bench::random::AdapterKind;
+use crate::cli::output;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The whole run.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    backbone: String,
+    adapters: usize,
+    kind: Option<AdapterKind>,
+    /// Adapters made for this run, and the seconds that took.
+    registered: Option<usize>,
+    registration_s: Option<f64>,
+    zipf: f64,
+    source_len: String,
+    output_len: String,
+    stream: bool,
+    pinned_to_core: Option<usize>,
+    phases: Vec<PhaseReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct PhaseReport {
+    phase: String,
+    /// Requests due a second; none where clients ask as they are answered.
+    offered: Option<f64>,
+    #[serde(flatten)]
+    summary: Summary,
+    /// Cores that the generator and the server used on average.
+    generator_cores: Option<f64>,
+    server_cores: Option<f64>,
+    server_rss_mb: Option<f64>,
+    server_peak_rss_mb: Option<f64>,
+    metrics: Option<AdapterMetrics>,
+    /// The machine's load average over a minute, at the end of the phase.
+    machine_load: Option<f64>,
+}
+
+/// The phases so far.
+pub(super) struct Phases<'a> {
+    server: &'a Server,
+    client: Arc<Client>,
+    done: Vec<PhaseReport>,
+}
+
+impl<'a> Phases<'a> {
+    pub(super) fn new(server: &'a Server, client: &Arc<Client>) -> Self {
+        Self { server, client: Arc::clone(client), done: Vec::new() }
+    }
+
+    /// Runs one phase and gives its throughput.
+    pub(super) async fn add(&mut self, name: &str, rate: Option<f64>, run: impl Future<Output = Summary>) -> f64 {
+        eprintln!("{name}{}", rate.map(|rate| format!(": {rate:.1} requests/s")).unwrap_or_default());
+        let (before, started) = (self.scrape().await, Instant::now());
+        let (own, of_server) = (Usage::of("self"), self.server.usage());
+        let summary = run.await;
+        let seconds = started.elapsed().as_secs_f64();
+        let (own_after, server_after) = (Usage::of("self"), self.server.usage());
+        let cores = |before: Option<Usage>, after: Option<Usage>| {
+            Some(rounded((after?.cpu.saturating_sub(before?.cpu)).as_secs_f64() / seconds, 3))
+        };
+        let after = self.scrape().await;
+        let throughput = summary.throughput;
+        self.done.push(PhaseReport {
+            phase: name.into(),
+            offered: rate.map(|rate| rounded(rate, 2)),
+            summary,
+            generator_cores: cores(own, own_after),
+            server_cores: cores(of_server, server_after),
+            server_rss_mb: server_after.map(|usage| rounded(usage.rss_mb, 1)),
+            server_peak_rss_mb: server_after.map(|usage| rounded(usage.peak_rss_mb, 1)),
+            metrics: before.zip(after).map(|(before, after)| after.adapters(&before)),
+            machine_load: load(),
+        });
+        throughput
+    }
+
+    /// The server's metrics, if it shows them.
+    async fn scrape(&self) -> Option<Scrape> {
+        let text = self.client.get("/metrics").await.ok()?;
+        Some(Scrape::new(String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// Why requests were not answered.
+    pub(super) fn failures(&self) -> String {
+        let summaries = self.done.iter().map(|phase| &phase.summary);
+        let each = summaries.map(|summary| format!("statuses {:?}, failures {:?}", summary.statuses, summary.failures));
+        each.collect::<Vec<_>>().join("; ")
+    }
+}
+
+pub(super) fn report(args: &Args, mix: &Mix, registration: Option<(usize, f64)>, phases: Phases<'_>) -> Report {
+    Report {
+        backbone: phases.client.backbone.clone(),
+        adapters: mix.adapters,
+        kind: args.url.is_none().then_some(args.kind),
+        registered: registration.map(|(made, _)| made),
+        registration_s: registration.map(|(_, seconds)| rounded(seconds, 2)),
+        zipf: mix.zipf,
+        source_len: mix.source.to_string(),
+        output_len: mix.output.to_string(),
+        stream: phases.client.stream,
+        pinned_to_core: args.pin,
+        phases: phases.done,
+    }
+}
+
+impl Report {
+    pub(super) fn print(&self) {
+        let Self { backbone, adapters, zipf, source_len, output_len, .. } = self;
+        output::line(format!(
+            "{backbone}, {adapters} adapters (Zipf {zipf}), source {source_len}, output {output_len}"
+        ));
+        if let (Some(made), Some(seconds)) = (self.registered, self.registration_s) {
+            output::line(format!("{made} adapters registered in {seconds} s"));
+        }
+        let number = |value: Option<f64>| value.map_or_else(|| "-".into(), |value| value.to_string());
+        let row = |phase: &PhaseReport| {
+            let summary = &phase.summary;
+            let times = |quantiles: Option<Quantiles>| match quantiles {
+                Some(Quantiles { p50, p90, p99, .. }) => format!("{p50:.1} {p90:.1} {p99:.1}"),
+                None => "-".into(),
+            };
+            vec![
+                phase.phase.clone(),
+                number(phase.offered),
+                summary.throughput.to_string(),
+                summary.tokens_per_s.to_string(),
+                times(summary.latency_ms),
+                times(summary.first_token_ms),
+                times(summary.per_token_ms),
+                times(summary.refused_ms),
+                times(summary.late_ms),
+                number(phase.generator_cores),
+                number(phase.server_cores),
+                number(phase.machine_load),
+            ]
+        };
+        let headers = [
+            "phase",
+            "offered/s",
+            "done/s",
+            "tokens/s",
+            "latency p50 p90 p99",
+            "first token",
+            "per token",
+            "429 after",
+            "sent late",
+            "generator cores",
+            "server cores",
+            "load",
+        ];
+        output::table(&headers, &self.phases.iter().map(row).collect::<Vec<_>>());
+        for PhaseReport { phase, summary, metrics, server_rss_mb, server_peak_rss_mb, .. } in &self.phases {
+            let statuses: Vec<_> =
+                summary.statuses.iter().map(|(status, count)| format!("{count} × {status}")).collect();
+            output::line(format!("{phase}: {} requests: {}", summary.requests, statuses.join(", ")));
+            summary.failures.iter().for_each(|(why, count)| output::line(format!("  {count} failed: {why}")));
+            if let Some((least, most)) = summary.retry_after_s {
+                let without = summary.refused_without_retry_after;
+                output::line(format!("  Retry-After {least} to {most} s, absent from {without} of the 429s"));
+            }
+            if let (Some(now), Some(peak)) = (server_rss_mb, server_peak_rss_mb) {
+                output::line(format!("  server memory {now} MiB, at its peak {peak} MiB"));
+            }
+            if let Some(found) = metrics {
+                let below = |bound: Option<f64>| bound.map_or_else(|| "-".into(), |bound| format!("{bound} ms"));
+                output::line(format!(
+                    "  adapters in memory {} ({} MiB), {} loads, {} forgotten; p99 of resolving within {}, of loading within {}",
+                    found.resident,
+                    found.resident_mb,
+                    found.loads,
+                    found.evictions,
+                    below(found.resolve_p99_ms_below),
+                    below(found.load_p99_ms_below),
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Structures without their provenance, kept in memory for those who serve: a request needs the modules, while the p of a
+//! whole search space would be most of what it reads.
+
+use super::store::Table;
+use super::{Error, Noun, Registry, Result};
+use crate::structure::{DeltaModule, Shape, Structure};
+use lru::LruCache;
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The table of structures, read without provenance.
+const LEAN: Table<Stored> = Table::new("structure/");
+/// Modules of all structures that are kept, some hundred bytes each.
+const MOST_MODULES: usize = 1 << 19;
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    document: Lean,
+}
+
+/// A structure's document but for what is left out.
+#[derive(Serialize, Deserialize)]
+struct Lean {
+    format: String,
+    id: String,
+    shape: Shape,
+    modules: Vec<DeltaModule>,
+}
+
+/// Structures by id, forgotten least recently used first. An id is the digest of shape and modules, so an entry is never
+/// stale; whether a structure is still stored is for its readers to know.
+pub(super) struct LeanStructures(Mutex<Kept>);
+
+struct Kept {
+    structures: LruCache<String, Arc<Structure>>,
+    modules: usize,
+    limit: usize,
+}
+
+impl Default for LeanStructures {
+    fn default() -> Self {
+        Self::within(MOST_MODULES)
+    }
+}
+
+impl LeanStructures {
+    fn within(limit: usize) -> Self {
+        Self(Mutex::new(Kept { structures: LruCache::unbounded(), modules: 0, limit }))
+    }
+
+    fn get(&self, id: &str) -> Option<Arc<Structure>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).structures.get(id).cloned()
+    }
+
+    fn keep(&self, structure: Arc<Structure>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.modules += structure.modules.len();
+        if let Some(old) = kept.structures.put(structure.id.clone(), structure) {
+            kept.modules -= old.modules.len();
+        }
+        while kept.modules > kept.limit
+            && let Some((_, old)) = kept.structures.pop_lru()
+        {
+            kept.modules -= old.modules.len();
+        }
+    }
+}
+
+impl Registry {
+    /// The structure of this whole id without its provenance, which a generation in hand refers to.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it is not stored; one that was deleted of late may still be given.
+    pub fn structure_to_serve(&self, id: &str) -> Result<Arc<Structure>> {
+        let known = &self.inner.lean;
+        if let Some(structure) = known.get(id) {
+            return Ok(structure);
+        }
+        let stored = self.store().get(&LEAN, id)?;
+        let Lean { format, id, shape, modules } =
+            stored.ok_or_else(|| Error::not_found(Noun::Structure, id.chars().take(64).collect::<String>()))?.document;
+        let structure = Arc::new(Structure { format, id, shape, modules, provenance: Vec::new() });
+        known.keep(Arc::clone(&structure));
+        Ok(structure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::structure::{Kind, ModuleProbability, Origin, Provenance};
+
+    fn structure(layers: usize) -> Structure {
+        let shape = Shape {
+            family: "t5".into(),
+            encoder_layers: 9,
+            decoder_layers: 1,
+            d_model: 8,
+            d_kv: 4,
+            num_heads: 2,
+            d_ff: 16,
+            gated: false,
+            vocab_size: 20,
+        };
+        let path = |layer| format!("encoder.block.{layer}.layer.0.layer_norm");
+        let modules: Vec<_> = (0..layers).map(|layer| DeltaModule::new(path(layer), Kind::Bitfit)).collect();
+        let mut provenance = Provenance::new(Origin::Search);
+        let entry = |module: &DeltaModule| ModuleProbability { module: module.clone(), p: 0.5, parameters: 8 };
+        provenance.probabilities = modules.iter().map(entry).collect();
+        Structure::new(&shape, modules, provenance).unwrap()
+    }
+
+    #[test]
+    fn modules_and_shape_are_those_of_the_document() {
+        let home = tempfile::tempdir().unwrap();
+        let registry = Registry::open(home.path()).unwrap();
+        let whole = structure(9);
+        let missing = registry.structure_to_serve(&whole.id).unwrap_err();
+        assert_eq!(missing.code(), "structure_not_found");
+        registry.put_structure(&whole).unwrap();
+        for _ in 0..2 {
+            let found = registry.structure_to_serve(&whole.id).unwrap();
+            assert_eq!(*found, Structure { provenance: Vec::new(), ..whole.clone() });
+        }
+        assert!(registry.structure_to_serve(&whole.id[..8]).is_err(), "a prefix is no id");
+    }
+
+    #[test]
+    fn the_least_recently_used_leaves_first() {
+        let kept = LeanStructures::within(10);
+        let all: Vec<_> = [3, 4, 5].into_iter().map(|layers| Arc::new(structure(layers))).collect();
+        kept.keep(Arc::clone(&all[0]));
+        kept.keep(Arc::clone(&all[1]));
+        kept.keep(Arc::clone(&all[0])); // again, and the latest now
+        kept.keep(Arc::clone(&all[2]));
+        let there: Vec<_> = all.iter().map(|structure| kept.get(&structure.id).is_some()).collect();
+        assert_eq!(there, [true, false, true]);
+        assert_eq!(kept.0.lock().unwrap().modules, 8);
+    }
+}
