@@ -4,7 +4,7 @@ use super::{
     ApiError, AppState, ErrorBody, Result,
     auth::{Infer, May},
     extract::Json,
-    generation::{Row, Wanted, parts, start},
+    generation::{Row, Tokens, Wanted, parts, start},
     model::Served,
     observe::RequestId,
 };
@@ -213,6 +213,15 @@ pub struct Usage {
     pub completion_tokens: usize,
     /// Both.
     pub total_tokens: usize,
+    /// More of the prompts' tokens.
+    pub prompt_tokens_details: PromptTokensDetails,
+}
+
+/// More of the prompts' tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct PromptTokensDetails {
+    /// Tokens of prompts whose encoding was there already: made for an earlier request, or for another one at the same time.
+    pub cached_tokens: usize,
 }
 
 /// Continues prompts.
@@ -247,9 +256,9 @@ pub(crate) async fn create_completion(
         return Ok(Sse::new(parts).keep_alive(KeepAlive::default()).into_response());
     }
     let done = try_join_all(rows.into_iter().map(Row::whole)).await?;
-    let completion_tokens = done.iter().map(|(_, tokens)| tokens).sum();
+    let made = done.iter().map(|(_, made)| *made).fold(Tokens::default(), Tokens::and);
     let choices = done.into_iter().flat_map(|(choices, _)| choices).collect();
-    Ok(Json(Completion { choices, usage: Some(usage(prompt_tokens, completion_tokens)), ..head }).into_response())
+    Ok(Json(Completion { choices, usage: Some(usage(prompt_tokens, made)), ..head }).into_response())
 }
 
 impl CompletionRequest {
@@ -307,6 +316,8 @@ fn check_ids(state: &AppState, mut lists: Vec<Vec<u32>>) -> Result<Vec<Vec<u32>>
     Ok(lists)
 }
 
-pub(crate) fn usage(prompt_tokens: usize, completion_tokens: usize) -> Usage {
-    Usage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
+pub(crate) fn usage(prompt_tokens: usize, tokens: Tokens) -> Usage {
+    let Tokens { made, cached } = tokens;
+    let prompt_tokens_details = PromptTokensDetails { cached_tokens: cached };
+    Usage { prompt_tokens, completion_tokens: made, total_tokens: prompt_tokens + made, prompt_tokens_details }
 }

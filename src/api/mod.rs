@@ -33,14 +33,18 @@ mod upload;
 pub use adapters::AdapterUpload;
 pub use aliases::AliasTarget;
 pub use auth::{Scope, Token, Tokens};
-pub use completions::{Choice, Completion, CompletionRequest, EarlyStop, Logprobs, Never, Prompt, Usage};
+pub use completions::{
+    Choice, Completion, CompletionRequest, EarlyStop, Logprobs, Never, Prompt, PromptTokensDetails, Usage,
+};
 pub use error::{ErrorBody, ErrorObject};
 pub use health::Health;
 pub use jobs::Job;
 pub use listen::{BindError, bind, serve};
 pub use models::{Model, ModelList};
 pub use page::List;
-pub use predictions::{AdapterPredictions, Prediction, PredictionRequest, PredictionResponse};
+pub use predictions::{
+    AdapterPredictions, LabelScore, Prediction, PredictionRequest, PredictionResponse, PredictionUsage,
+};
 pub use routes::{openapi, router};
 pub use structures::StructureSummary;
 pub use tasks::{Task, TaskUpload};

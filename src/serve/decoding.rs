@@ -5,7 +5,9 @@ use super::compute::Compute;
 use super::view::{View, distinct};
 use super::{Error, FinishReason, Generate, Result};
 use crate::delta::Single;
-use crate::t5::{Advance, Backbone, Cache, Ended, FIRST_CAPACITY, Finished, Made, Sequences, StepError};
+use crate::t5::{
+    Advance, Backbone, Cache, DecodeSettings, Ended, FIRST_CAPACITY, Finished, Made, Sequences, StepError,
+};
 use rayon::prelude::*;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,14 +26,10 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn new(generate: Generate, adapter: Option<Arc<Single>>, source: Vec<u32>) -> Self {
+    pub(super) fn new(mut generate: Generate, adapter: Option<Arc<Single>>) -> Self {
+        let source = std::mem::take(&mut generate.request.ids);
         let sequences = Sequences::new(Arc::clone(&generate.request.settings), source);
         Self { last: generate.queued, generate, adapter, sequences, steps: 0, failed: false }
-    }
-
-    /// Room that its cache needs when it joins.
-    pub(super) fn first_capacity(&self) -> usize {
-        self.most().min(FIRST_CAPACITY)
     }
 
     pub(super) fn fail(self, error: Error) {
@@ -91,6 +89,11 @@ impl Running {
         }
         finished.for_each(finish);
     }
+}
+
+/// Room that a request's cache needs when it joins.
+pub(super) fn first_capacity(settings: &DecodeSettings) -> usize {
+    settings.max_new_tokens.min(FIRST_CAPACITY)
 }
 
 /// The tensors behind the rows, in their order.

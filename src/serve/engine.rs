@@ -2,12 +2,12 @@
 
 use super::adapters::{Loaded, Loader, Read, Resident};
 use super::compute::Compute;
-use super::decoding::{Decoding, Running, State, count};
-use super::scoring::{self, score};
-use super::view::View;
+use super::decoding::{Decoding, Running, State, first_capacity};
+use super::scoring::{self, Scored, score};
+use super::sources::{Key, Keys, Plan, Ready, Row, SourceCache, seen};
 use super::{BackboneInfo, Command, Engine, Error, Result, Settings, Tokenize};
 use crate::delta::Single;
-use crate::t5::{Backbone, Target};
+use crate::t5::Backbone;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -32,7 +32,17 @@ fn no_thread(error: std::io::Error) -> Error {
 /// A request that was taken from the queue and is in no batch yet.
 struct Waiting {
     command: Command,
+    keys: Keys,
+    /// Decoder positions that scoring takes.
+    positions: usize,
     adapter: Slot,
+}
+
+/// A request that joins a batch.
+struct Admitted {
+    command: Command,
+    keys: Keys,
+    adapter: Option<Arc<Single>>,
 }
 
 /// Where a waiting request's adapter is.
@@ -57,6 +67,7 @@ pub(super) struct EngineThread {
     loaded: mpsc::UnboundedReceiver<Loaded>,
     loading: HashSet<String>,
     resident: Resident,
+    sources: SourceCache,
     waiting: VecDeque<Waiting>,
     decoding: Decoding,
 }
@@ -90,6 +101,7 @@ impl EngineThread {
             loaded,
             loading: HashSet::new(),
             resident: Resident::new(settings.adapter_bytes),
+            sources: SourceCache::new(settings.encoder_cache_bytes),
             waiting: VecDeque::new(),
             decoding: Decoding::default(),
             backbone,
@@ -185,7 +197,9 @@ impl EngineThread {
                 }
             },
         };
-        self.waiting.push_back(Waiting { command, adapter });
+        let keys = Keys::new(command.ids(), command.adapter().map(|adapter| &**adapter));
+        let positions = command.positions();
+        self.waiting.push_back(Waiting { command, keys, positions, adapter });
     }
 
     /// Gives an adapter, or the error of reading it, to the requests that wait for it.
@@ -228,99 +242,96 @@ impl EngineThread {
     /// The waiting requests that the next encoder pass takes, oldest first. One whose adapter is still being read is
     /// passed over and keeps its place; so is a generation while too few rows are free, behind which no other one goes
     /// first. Where the pass has no room for the next one, none behind it goes first.
-    fn admit(&mut self) -> Vec<(Command, Option<Arc<Single>>)> {
+    fn admit(&mut self) -> Vec<Admitted> {
         let Settings { max_batch_rows, max_batch_tokens, .. } = self.settings;
         let mut free = max_batch_rows - self.decoding.rows();
         let (mut width, mut positions, mut full) = (0, 0, false);
-        let (mut admitted, mut left) = (Vec::new(), VecDeque::new());
+        let mut encodings: Vec<Key> = Vec::new();
+        let (mut admitted, mut left): (Vec<Admitted>, _) = (Vec::new(), VecDeque::new());
         for waiting in std::mem::take(&mut self.waiting) {
-            let Waiting { command, adapter } = waiting;
-            let needed = command.rows();
-            match adapter {
-                Slot::Ready(adapter) if !full && needed <= free => {
+            let needed = waiting.command.rows();
+            match waiting {
+                Waiting { command, keys, positions: own, adapter: Slot::Ready(adapter) } if !full && needed <= free => {
                     let rows = admitted.len() + 1;
-                    let wider = width.max(command.ids().len());
+                    // a source that is there already takes no room in the encoder's pass
+                    let encodes = !self.sources.knows(&keys) && !encodings.contains(&keys.encoded);
+                    let wider = if encodes { width.max(command.ids().len()) } else { width };
+                    let encoded = encodings.len() + usize::from(encodes);
                     // the decoder's part is limited as well, so that rows under way are not held up for long
-                    let scored = positions + command.positions();
+                    let scored = positions + own;
                     full = rows > 1
-                        && (rows > max_batch_rows || rows * wider > max_batch_tokens || scored > scoring::POSITIONS);
+                        && (rows > max_batch_rows || encoded * wider > max_batch_tokens || scored > scoring::POSITIONS);
                     if full {
-                        left.push_back(Waiting { command, adapter: Slot::Ready(adapter) });
+                        left.push_back(Waiting { command, keys, positions: own, adapter: Slot::Ready(adapter) });
                         continue;
                     }
+                    encodings.extend(encodes.then(|| keys.encoded.clone()));
                     (width, positions, free) = (wider, scored, free - needed);
-                    admitted.push((command, adapter));
+                    admitted.push(Admitted { command, keys, adapter });
                 }
-                Slot::Ready(adapter) => {
+                waiting => {
                     // small requests must not keep a large one waiting for ever
-                    free = if needed > 0 { 0 } else { free };
-                    left.push_back(Waiting { command, adapter: Slot::Ready(adapter) });
+                    free = if needed > 0 && matches!(waiting.adapter, Slot::Ready(_)) { 0 } else { free };
+                    left.push_back(waiting);
                 }
-                adapter => left.push_back(Waiting { command, adapter }),
             }
         }
         self.waiting = left;
         admitted
     }
 
-    /// Encodes the admitted requests in one pass, answers the scorings and lets the generations join.
-    fn start_rows(&mut self, admitted: Vec<(Command, Option<Arc<Single>>)>) {
+    /// Encodes the admitted requests' sources, answers the scorings and lets the generations join.
+    fn start_rows(&mut self, admitted: Vec<Admitted>) {
         if admitted.is_empty() {
             return;
         }
         let backbone = &*self.backbone;
-        let (mut rows, mut generating, mut scorings) = (Vec::new(), Vec::new(), Vec::new());
-        let mut adapters = Vec::new();
-        let mut sources = Vec::new();
-        for (at, (mut command, adapter)) in admitted.into_iter().enumerate() {
-            sources.push(command.take_ids());
-            adapters.push(adapter.clone());
-            match command {
-                Command::Generate(generate) => {
-                    generating.push(at);
-                    rows.push(Running::new(generate, adapter, sources[at].clone()));
-                }
-                Command::Score(score) => scorings.push((at, score)),
-            }
-        }
-        let capacity = rows.iter().map(Running::first_capacity).max().unwrap_or(0);
-        let pairs =
-            scorings.iter().flat_map(|(row, score)| score.request.targets.iter().map(|ids| Target { row: *row, ids }));
-        let targets: Vec<_> = pairs.collect();
-        count(&adapters);
+        let rows: Vec<_> = admitted.iter().map(Admitted::row).collect();
+        let plan = Plan::new(&mut self.sources, &rows);
+        admitted.iter().zip(plan.shared()).for_each(|(admitted, shared)| admitted.command.share(*shared));
         let work = || {
-            let view = View::new(&adapters, backbone);
-            let batch = backbone.model.batch(&sources).map_err(|error| Error::Internal(error.to_string()))?;
-            let encoded = backbone.model.encode(&batch, view.deltas());
-            let scores = score(backbone, &encoded, &adapters, &targets)?;
-            if generating.is_empty() {
-                return Ok((scores, None));
+            let Ready { memory, of, fresh } = plan.run(backbone)?;
+            let (mut scored, mut generating, mut capacity) = (Vec::new(), Vec::new(), 0);
+            for (Admitted { command, adapter, .. }, source) in admitted.iter().zip(of) {
+                match command {
+                    Command::Generate(generate) => {
+                        capacity = capacity.max(first_capacity(&generate.request.settings));
+                        generating.push(source);
+                    }
+                    Command::Score(score) => {
+                        scored.push(Scored { source, adapter: adapter.clone(), targets: &score.request.targets });
+                    }
+                }
             }
-            let (encoded, view) = if targets.is_empty() {
-                (encoded, view)
-            } else {
-                let of_rows: Vec<_> = generating.iter().map(|at| adapters[*at].clone()).collect();
-                (encoded.select(&generating), View::new(&of_rows, backbone))
-            };
-            let cache = backbone.model.start(&encoded, capacity, view.deltas());
-            Ok((scores, Some(State { cache, view: Some(view) })))
+            let scores = score(backbone, &memory, &scored)?;
+            let cache = (!generating.is_empty()).then(|| {
+                let (memory, of) = seen(memory, &generating);
+                backbone.model.start_rows(memory, &of, capacity)
+            });
+            Ok((scores, cache, fresh))
         };
         match self.compute.run(work) {
-            Ok((scores, state)) => {
-                let mut scores = scores.into_iter();
-                for (_, scoring) in scorings {
-                    let count = scoring.request.targets.len();
-                    scoring.reply(Ok(scores.by_ref().take(count).collect()));
+            Ok((scores, cache, fresh)) => {
+                self.sources.keep(fresh);
+                let (mut scores, mut running) = (scores.into_iter(), Vec::new());
+                for Admitted { command, adapter, .. } in admitted {
+                    match command {
+                        Command::Generate(generate) => running.push(Running::new(generate, adapter)),
+                        Command::Score(score) => score.reply(Ok(scores.next().unwrap_or_default())),
+                    }
                 }
-                if let Some(state) = state {
-                    self.decoding.join(rows, state, self.compute);
+                if let Some(cache) = cache {
+                    self.decoding.join(running, State { cache, view: None }, self.compute);
                 }
             }
-            Err(error) => {
-                rows.into_iter().for_each(|row| row.fail(error.clone()));
-                scorings.into_iter().for_each(|(_, scoring)| scoring.reply(Err(error.clone())));
-            }
+            Err(error) => admitted.into_iter().for_each(|admitted| admitted.command.fail(error.clone())),
         }
+    }
+}
+
+impl Admitted {
+    fn row(&self) -> Row<'_> {
+        Row { ids: self.command.ids(), keys: &self.keys, adapter: self.adapter.as_ref() }
     }
 }
 

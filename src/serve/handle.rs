@@ -4,10 +4,15 @@
 //! `true` to `is_abandoned`, so that the engine skips it. This file never touches a tensor.
 
 use super::generation::{Generate, GenerateRequest, Generation};
+use super::shared::{Shared, Told};
 use crate::structure::{Shape, Structure};
 use crate::t5::{DecodeSettings, TextPart, TextStream};
 use serde::Serialize;
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// The result of engine operations.
@@ -114,9 +119,42 @@ pub struct Score {
     /// When it was queued.
     pub queued: Instant,
     reply: oneshot::Sender<Result<Vec<f32>>>,
+    told: Told,
+}
+
+/// The scores on their way: resolves to them, or to an error of the channel if the engine died.
+#[derive(Debug)]
+pub struct Scoring {
+    reply: oneshot::Receiver<Result<Vec<f32>>>,
+    told: Told,
+}
+
+impl Scoring {
+    /// What it shares with other requests; nothing as long as its source is not encoded.
+    pub fn shared(&self) -> Shared {
+        self.told.get()
+    }
+
+    /// The scores if they are there.
+    pub fn try_recv(&mut self) -> Result<Result<Vec<f32>>, oneshot::error::TryRecvError> {
+        self.reply.try_recv()
+    }
+}
+
+impl Future for Scoring {
+    type Output = Result<Result<Vec<f32>>, oneshot::error::RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.reply).poll(context)
+    }
 }
 
 impl Score {
+    /// Tells what is shared with other requests, once.
+    pub fn share(&self, shared: Shared) {
+        self.told.set(shared);
+    }
+
     /// Whether the client left.
     pub fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
@@ -191,10 +229,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::QueueFull`], [`Error::Stopped`].
-    pub fn score(&self, request: ScoreRequest) -> Result<oneshot::Receiver<Result<Vec<f32>>>> {
+    pub fn score(&self, request: ScoreRequest) -> Result<Scoring> {
         let (reply, receiver) = oneshot::channel();
-        self.send(Command::Score(Score { request, queued: Instant::now(), reply }))?;
-        Ok(receiver)
+        let told = Told::default();
+        let scoring = Scoring { reply: receiver, told: told.clone() };
+        self.send(Command::Score(Score { request, queued: Instant::now(), reply, told }))?;
+        Ok(scoring)
     }
 
     /// Requests waiting in the queue.

@@ -18,6 +18,8 @@ mod request;
 mod scenarios;
 mod scoring;
 mod settings;
+mod shared;
+mod sources;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -26,6 +28,7 @@ mod view;
 pub use crate::t5::{TextPart, TextStream};
 pub use engine::start;
 pub use generation::{Event, FinishReason, Generate, GenerateRequest, Generation};
-pub use handle::{Adapter, BackboneInfo, Command, Engine, Error, Result, Score, ScoreRequest, Tokenize};
+pub use handle::{Adapter, BackboneInfo, Command, Engine, Error, Result, Score, ScoreRequest, Scoring, Tokenize};
 pub use settings::Settings;
+pub use shared::Shared;
 pub use text::Text;

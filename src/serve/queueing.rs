@@ -28,7 +28,7 @@ fn a_client_that_left_leaves_the_batch_within_a_step() {
     let waiting = engine.generate(generate(zoo.rows[0].adapter.as_ref(), &ids, 30)).unwrap();
     drop(waiting);
     thread.serve_all();
-    assert!(!same(&events(&mut stays), &zoo.alone(6, &ids, 30), zoo.backbone.config.eos), "the other is untouched");
+    assert!(!same(&events(&mut stays), &zoo.alone(8, &ids, 30), zoo.backbone.config.eos), "the other is untouched");
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn a_panic_fails_its_batch_and_the_engine_goes_on() {
             assert!(error.to_string().contains("the engine panicked"), "{error}");
         }
         if position.starts_with("encoder") {
-            let parted = same(&events(&mut earlier), &zoo.alone(6, &ids, 9), zoo.backbone.config.eos);
+            let parted = same(&events(&mut earlier), &zoo.alone(8, &ids, 9), zoo.backbone.config.eos);
             assert!(!parted, "rows that only decode are untouched by an encoder pass that panics");
         }
         let mut after = engine.generate(generate(zoo.rows[1].adapter.as_ref(), &ids, 9)).unwrap();
@@ -232,7 +232,7 @@ fn the_thread_answers_what_is_queued_and_ends() {
                 thread.run(&waits);
                 shutdown.join().unwrap();
             });
-            assert_eq!(ask(&zoo.rows[6]).unwrap_err(), Error::Stopped);
+            assert_eq!(ask(&zoo.rows[8]).unwrap_err(), Error::Stopped);
         } else {
             drop(engine);
             thread.run(&waits);
@@ -246,20 +246,19 @@ fn the_thread_answers_what_is_queued_and_ends() {
 #[test]
 fn who_does_not_fit_goes_next_and_who_waits_for_an_adapter_is_passed() {
     let zoo = Zoo::new();
-    let settings = Settings { max_batch_tokens: 20, ..Settings::default() };
+    let settings = Settings { max_batch_tokens: 20, encoder_cache_bytes: 0, ..Settings::default() };
     let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
     // sources by length and whether their adapter is still to be read; which are answered after each turn
     let mut check = |lengths: &[(usize, bool)], wanted: &[&[usize]]| {
-        let ask = |(len, adapter): &(usize, bool)| {
+        let ask = |(at, (len, adapter)): (usize, &(usize, bool))| {
             let adapter = adapter.then(|| zoo.rows[0].adapter.as_ref()).flatten();
-            engine.score(scoring(adapter, &source(*len, 1), &[vec![3, 1]])).unwrap()
+            engine.score(scoring(adapter, &source(*len, at as u64), &[vec![3, 1]])).unwrap()
         };
-        let mut replies: Vec<_> = lengths.iter().map(ask).map(Some).collect();
+        let mut replies: Vec<_> = lengths.iter().enumerate().map(ask).map(Some).collect();
         for (turn, wanted) in wanted.iter().enumerate() {
             thread.turn();
-            let answered = |reply: &mut Option<_>| {
-                reply.take_if(|reply: &mut tokio::sync::oneshot::Receiver<_>| reply.try_recv().is_ok()).is_some()
-            };
+            let answered =
+                |reply: &mut Option<_>| reply.take_if(|reply: &mut super::Scoring| reply.try_recv().is_ok()).is_some();
             let found: Vec<_> = (0..replies.len()).filter(|at| answered(&mut replies[*at])).collect();
             assert_eq!(&found, wanted, "{lengths:?}, turn {turn}");
         }

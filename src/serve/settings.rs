@@ -18,6 +18,9 @@ pub struct Settings {
     pub max_new_tokens: usize,
     /// Bytes of adapters kept in memory; those in use stay, even beyond it.
     pub adapter_bytes: usize,
+    /// Bytes of encoded sources kept for requests that ask about them again: one half for the encoder's output, one for
+    /// cross-attention's keys and values. 0 keeps none; requests of one batch share theirs all the same.
+    pub encoder_cache_bytes: usize,
     /// What [`super::BackboneInfo`] says of the device, such as `cuda:0`.
     pub device: String,
 }
@@ -31,6 +34,7 @@ impl Default for Settings {
             max_source_tokens: 512,
             max_new_tokens: 256,
             adapter_bytes: 1 << 30,
+            encoder_cache_bytes: 256 << 20,
             device: "cpu".into(),
         }
     }

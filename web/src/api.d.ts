@@ -865,6 +865,16 @@ export interface components {
             /** @description The file. */
             path: string;
         };
+        /** @description A label with its probability among all labels. */
+        LabelScore: {
+            /** @description The label word, or candidate number. */
+            label: string;
+            /**
+             * Format: double
+             * @description Its probability.
+             */
+            probability: number;
+        };
         /** @description Files of rows, and how to read them. Paths are relative to the data folder, or to `folder` inside it. */
         Layout: {
             /** @description The column of each field; a field left out stands in the column of its own name. */
@@ -1130,10 +1140,12 @@ export interface components {
         Prediction: {
             /** @description The most likely label word, or candidate number. */
             label: string;
-            /** @description The probability of each, which sum to 1. */
+            /** @description The probability of each, which sum to 1; of the likeliest ones alone if `top_k` was given. */
             scores: {
                 [key: string]: number;
             };
+            /** @description The likeliest ones, best first, if `top_k` was given. */
+            top?: components["schemas"]["LabelScore"][] | null;
             /**
              * Format: double
              * @description The expected value, where the task asks for a number.
@@ -1152,11 +1164,31 @@ export interface components {
             }[];
             /** @description Task whose template and labels to use; the one that each adapter was trained on if absent. */
             task?: string | null;
+            /** @description Tell only so many of the likeliest labels; all if absent. */
+            top_k?: number | null;
         };
         /** @description What was predicted. */
         PredictionResponse: {
             /** @description One entry for each adapter, in the order of the request. */
             data: components["schemas"]["AdapterPredictions"][];
+            /** @description What answering took. */
+            usage: components["schemas"]["PredictionUsage"];
+        };
+        /** @description What answering took. An input counts once for each adapter. */
+        PredictionUsage: {
+            /** @description Tokens of those whose encoding was there already. */
+            cached_tokens: number;
+            /**
+             * @description Those whose encoding was there already: that of the same text for another adapter that leaves the encoder alone, or for
+             *     an earlier request.
+             */
+            encoder_shared: number;
+            /** @description Inputs answered. */
+            inputs: number;
+            /** @description Those whose cross-attention keys and values were there as well. */
+            keys_values_shared: number;
+            /** @description Tokens of the inputs. */
+            prompt_tokens: number;
         };
         /** @description How far a running job is; what does not apply is absent. */
         Progress: {
@@ -1246,6 +1278,11 @@ export interface components {
         };
         /** @description One text or several, or their token ids. */
         Prompt: string | string[] | number[] | number[][];
+        /** @description More of the prompts' tokens. */
+        PromptTokensDetails: {
+            /** @description Tokens of prompts whose encoding was there already: made for an earlier request, or for another one at the same time. */
+            cached_tokens: number;
+        };
         /** @description One way in which a structure came about. */
         Provenance: {
             /** @description Digest of the backbone's weights. */
@@ -1740,6 +1777,8 @@ export interface components {
             completion_tokens: number;
             /** @description Tokens of all prompts. */
             prompt_tokens: number;
+            /** @description More of the prompts' tokens. */
+            prompt_tokens_details: components["schemas"]["PromptTokensDetails"];
             /** @description Both. */
             total_tokens: number;
         };

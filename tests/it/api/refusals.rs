@@ -311,6 +311,8 @@ async fn predictions_that_do_not_fit_their_task() {
     let wrong = ask(json!({"adapter": "sst2", "inputs": [{"sentence": "x"}, {"text": "x"}]}));
     assert_eq!(check(&bench, wrong, 422, "task_data_invalid", "`sentence` is missing").await, "inputs[1]");
     check(&bench, ask(json!({"adapter": "sst2", "inputs": []})), 422, "request_invalid", "give 1 to").await;
+    let none = ask(json!({"adapter": "sst2", "inputs": input, "top_k": 0}));
+    assert_eq!(check(&bench, none, 422, "request_invalid", "`top_k` is 0").await, "top_k");
     check(&bench, ask(json!({"inputs": input})), 422, "request_invalid", "either `adapter`").await;
     let both = json!({"adapter": "sst2", "adapters": ["sst2"], "inputs": input});
     check(&bench, ask(both), 422, "request_invalid", "either `adapter`").await;
