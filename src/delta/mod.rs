@@ -8,6 +8,7 @@ mod batched;
 mod file;
 mod formula;
 mod layout;
+mod rows;
 mod single;
 
 pub use batched::Batched;
