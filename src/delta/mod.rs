@@ -5,6 +5,7 @@
 //! [`Layout::fold_gates`] folds it into the values before they become tensors.
 
 mod batched;
+mod cost;
 mod file;
 mod formula;
 mod layout;
@@ -12,6 +13,7 @@ mod rows;
 mod single;
 
 pub use batched::Batched;
+pub use cost::{Cost, measure};
 pub use file::{DeltaWeights, Error, Metadata};
 pub use layout::Layout;
 pub use single::{Leaves, Single};

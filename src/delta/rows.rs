@@ -75,7 +75,7 @@ impl Rows {
             });
         };
         let all = y.storage_mut::<f32>();
-        if touched.len() * len * (d_in + columns.len()) < BLOCK {
+        if touched.len() == 1 || touched.len() * len * (d_in + columns.len()) < BLOCK {
             touched.iter().for_each(|row| one(*row, &mut all[row * len * width..(row + 1) * len * width]));
         } else {
             let mut next = touched.iter().peekable();

@@ -2,6 +2,7 @@
 //! so that all structures that leave them alone can share them.
 
 use super::{DeltaModule, Structure};
+use serde::{Deserialize, Serialize};
 
 /// How far up the forward pass a structure reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +13,62 @@ pub struct Reach {
     pub spares_keys_values: bool,
 }
 
+/// What serving a structure takes and shares. It follows from the modules and the machine, and is no part of the document: in
+/// an upload it is ignored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Serving {
+    /// The first position that it touches, in the order of a forward pass: up to there a text's activations are the bare
+    /// backbone's.
+    pub first_position: Option<String>,
+    /// Whether it shares the encoder's output of a text with the bare backbone and other such adapters.
+    pub shares_encoder: bool,
+    /// Whether it shares cross-attention's keys and values with them as well.
+    pub shares_keys_values: bool,
+    /// Trained parameters.
+    pub parameters: usize,
+    /// Bytes of its delta weights in memory, in f32.
+    pub bytes: usize,
+    /// What its modules take, measured by this server; absent where it does not compute on the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<MeasuredCost>,
+}
+
+/// What a structure's modules add to a request on one thread of the server's machine: the shortest of a few runs when it was
+/// first asked, other work of the machine included. The backbone's own time is not in it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MeasuredCost {
+    /// Tokens of the request's source.
+    pub source_tokens: usize,
+    /// Tokens made.
+    pub new_tokens: usize,
+    /// Microseconds of the request.
+    pub request_microseconds: f64,
+    /// Of these, microseconds for the source: none where its encoding is shared or cached.
+    pub source_microseconds: f64,
+    /// Microseconds for each token made.
+    pub token_microseconds: f64,
+}
+
+/// Whether a position is computed once a source, before decoding begins: it stands in the encoder, or makes cross-attention's
+/// keys and values.
+pub fn reads_source(position: &str) -> bool {
+    matches!(stage(position), Stage::Encoder | Stage::KeysValues)
+}
+
 impl Structure {
+    /// What serving it takes and shares, without what must be measured.
+    pub fn cost(&self) -> Serving {
+        let (Reach { spares_encoder, spares_keys_values }, parameters) = (self.reach(), self.parameters());
+        Serving {
+            first_position: self.first_position().map(String::from),
+            shares_encoder: spares_encoder,
+            shares_keys_values: spares_encoder && spares_keys_values,
+            parameters,
+            bytes: parameters * size_of::<f32>(),
+            measured: None,
+        }
+    }
+
     /// What it leaves alone.
     pub fn reach(&self) -> Reach {
         let positions = || self.modules.iter().map(|module| module.position.as_str());
@@ -91,6 +147,9 @@ mod tests {
         let reach = structure.reach();
         assert_eq!(structure.first_position(), Some(first), "{positions:?}");
         assert_eq!((reach.spares_encoder, reach.spares_keys_values), spares, "{positions:?}");
+        let cost = structure.cost();
+        assert_eq!((cost.shares_encoder, cost.shares_keys_values), (spares.0, spares == (true, true)));
+        assert_eq!(cost.bytes, 4 * structure.parameters());
     }
 
     #[test]
