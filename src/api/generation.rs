@@ -17,12 +17,15 @@ use futures_util::{
 use serde::Serialize;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What a request wants beside the settings.
 pub(crate) struct Wanted {
     pub(crate) stops: Vec<String>,
     /// Alternatives of each token, where log-probabilities are wanted.
     pub(crate) logprobs: Option<usize>,
+    /// When it is given up.
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// One prompt under way.
@@ -77,7 +80,7 @@ pub(crate) fn start(
     let row = |(index, ids): (usize, Vec<u32>)| {
         let prompt = ids.len();
         let request = GenerateRequest { adapter: model.adapter.clone(), ids, settings: Arc::clone(settings) };
-        let generation = state.engine.generate(request)?;
+        let generation = state.engine.generate_by(request, wanted.deadline)?;
         let lines = (0..texts).map(|_| line()).collect();
         Ok(Row { first: index * texts, prompt, generation, engine: state.engine.clone(), lines })
     };

@@ -3,6 +3,7 @@
 use super::{
     ApiError, AppState, ErrorBody, Result,
     auth::{Infer, May},
+    completions::deadline,
     extract::Json,
     model::Served,
 };
@@ -15,6 +16,7 @@ use axum::extract::State;
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Instant;
 use tokio::sync::Semaphore;
 
 /// Rows of one request that are in the engine's queue at a time, so that a large request leaves room for others.
@@ -34,6 +36,8 @@ pub struct PredictionRequest {
     pub inputs: Vec<BTreeMap<String, String>>,
     /// Tell only so many of the likeliest labels; all if absent.
     pub top_k: Option<usize>,
+    /// Seconds after which the request is given up with 504; without end if absent.
+    pub timeout: Option<f64>,
 }
 
 /// What was predicted.
@@ -107,13 +111,14 @@ pub(crate) async fn create_prediction(
     State(state): State<AppState>,
     Json(request): Json<PredictionRequest>,
 ) -> Result<Json<PredictionResponse>> {
-    let top_k = request.top_k;
+    let (top_k, deadline) = (request.top_k, deadline(request.timeout)?);
     let questions = state.blocking(move |state| prepare(state, request)).await?;
     // input by input, so that adapters that may share its encoding ask for it at the same time
     let inputs = questions[0].inputs.len();
     let asked = (0..inputs).flat_map(|input| questions.iter().map(move |question| (question, input)));
     let places = Semaphore::new(IN_FLIGHT);
-    let answers = try_join_all(asked.map(|(question, input)| question.ask(input, &state.engine, &places))).await?;
+    let answers =
+        try_join_all(asked.map(|(question, input)| question.ask(input, deadline, &state.engine, &places))).await?;
     let mut usage = PredictionUsage::default();
     answers.iter().for_each(|answer| usage.count(answer));
     let of = |(at, question): (usize, Question)| {
@@ -206,12 +211,19 @@ fn definition(state: &AppState, reference: &str, model: &Served, task: Option<&s
 }
 
 impl Question {
-    async fn ask(&self, input: usize, engine: &serve::Engine, places: &Semaphore) -> Result<Answer> {
+    async fn ask(
+        &self,
+        input: usize,
+        deadline: Option<Instant>,
+        engine: &serve::Engine,
+        places: &Semaphore,
+    ) -> Result<Answer> {
         let (ids, targets) = (self.inputs[input].clone(), self.targets.clone());
         let tokens = ids.len();
         // nobody closes it
         let _place = places.acquire().await;
-        let mut scoring = engine.score(ScoreRequest { adapter: self.model.adapter.clone(), ids, targets })?;
+        let request = ScoreRequest { adapter: self.model.adapter.clone(), ids, targets };
+        let mut scoring = engine.score_by(request, deadline)?;
         let scores = (&mut scoring).await.unwrap_or(Err(serve::Error::Stopped))?;
         Ok(Answer { scores, shared: scoring.shared(), tokens })
     }

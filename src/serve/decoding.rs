@@ -36,6 +36,15 @@ impl Running {
         self.generate.fail(error);
     }
 
+    /// Whether nothing more is to be made: it failed, its client left, or its time is over, which its client is told.
+    fn is_over(&mut self, now: Instant) -> bool {
+        if !self.failed && self.generate.deadline.is_some_and(|deadline| deadline <= now) {
+            self.failed = true;
+            self.generate.fail(Error::TimedOut);
+        }
+        self.failed || self.generate.is_abandoned()
+    }
+
     /// Tokens that it may make.
     fn most(&self) -> usize {
         self.sequences.settings().max_new_tokens
@@ -122,12 +131,12 @@ impl Decoding {
         self.running.is_empty()
     }
 
-    /// Takes out requests that ended or whose client left and sequences of which no more is wanted, and lets the cache follow
+    /// Takes out requests that ended, whose time is over or whose client left, and sequences of which no more is wanted, and lets the cache follow
     /// the rows that go on.
-    pub(super) fn sweep(&mut self, compute: Compute) {
+    pub(super) fn sweep(&mut self, now: Instant, compute: Compute) {
         let (mut keep, mut held, mut first) = (Vec::new(), Vec::new(), 0);
         for (mut running, rows) in std::mem::take(&mut self.running).into_iter().zip(std::mem::take(&mut self.held)) {
-            if !running.failed && !running.generate.is_abandoned() {
+            if !running.is_over(now) {
                 running.stop();
                 if !running.sequences.is_done() {
                     let parents = running.sequences.take_parents();

@@ -3,15 +3,18 @@
 use super::adapters::{Loaded, Loader, Read, Resident};
 use super::compute::Compute;
 use super::decoding::{Decoding, Running, State, first_capacity};
+use super::order::Turns;
 use super::scoring::{self, Scored, score};
 use super::sources::{Key, Keys, Plan, Ready, Row, SourceCache, seen};
-use super::{BackboneInfo, Command, Engine, Error, Result, Settings, Tokenize};
+use super::{BackboneInfo, Command, Engine, Error, Queued, Result, Settings, Tokenize};
 use crate::delta::Single;
 use crate::t5::Backbone;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::sleep_until;
 
 /// Starts the engine over a backbone. Its thread ends by [`Engine::shutdown`], or after the last handle is dropped.
 ///
@@ -19,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 /// [`Error::Internal`] if the system gives no thread.
 pub fn start(backbone: Arc<Backbone>, tokenizer: Arc<dyn Tokenize>, settings: Settings) -> Result<Engine> {
     let (engine, thread) = EngineThread::new(backbone, tokenizer, settings, Box::new(|path| std::fs::read(path)))?;
-    let waits = tokio::runtime::Builder::new_current_thread().build().map_err(no_thread)?;
+    let waits = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_thread)?;
     let run = move || thread.run(&waits);
     std::thread::Builder::new().name("engine".into()).spawn(run).map_err(no_thread)?;
     Ok(engine)
@@ -32,6 +35,10 @@ fn no_thread(error: std::io::Error) -> Error {
 /// A request that was taken from the queue and is in no batch yet.
 struct Waiting {
     command: Command,
+    /// Its place in the queue, which is free when it is dropped.
+    _place: OwnedSemaphorePermit,
+    /// When it goes.
+    turn: usize,
     keys: Keys,
     /// Decoder positions that scoring takes.
     positions: usize,
@@ -58,7 +65,7 @@ pub(super) struct EngineThread {
     backbone: Arc<Backbone>,
     settings: Settings,
     compute: Compute,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::UnboundedReceiver<Queued>,
     /// Whether nothing more can come from the queue.
     drained: bool,
     stop: watch::Receiver<bool>,
@@ -69,6 +76,7 @@ pub(super) struct EngineThread {
     resident: Resident,
     sources: SourceCache,
     waiting: VecDeque<Waiting>,
+    turns: Turns,
     decoding: Decoding,
 }
 
@@ -103,6 +111,7 @@ impl EngineThread {
             resident: Resident::new(settings.adapter_bytes),
             sources: SourceCache::new(settings.encoder_cache_bytes),
             waiting: VecDeque::new(),
+            turns: Turns::default(),
             decoding: Decoding::default(),
             backbone,
             settings,
@@ -126,22 +135,37 @@ impl EngineThread {
     /// Takes what has come, lets rows leave and join, scores, and makes one token of every row. False if there was
     /// nothing to compute.
     pub(super) fn turn(&mut self) -> bool {
+        self.turn_at(Instant::now())
+    }
+
+    /// The same at this time.
+    pub(super) fn turn_at(&mut self, now: Instant) -> bool {
         self.take();
-        self.waiting.retain(|waiting| !waiting.command.is_abandoned());
-        self.decoding.sweep(self.compute);
+        self.give_up(now);
+        self.decoding.sweep(now, self.compute);
         let admitted = self.admit();
         let idle = admitted.is_empty() && self.decoding.is_empty();
         self.start_rows(admitted);
         self.decoding.step(&self.backbone, self.compute);
-        self.decoding.sweep(self.compute);
+        self.decoding.sweep(now, self.compute);
         self.resident.trim();
-        metrics::gauge!("s3delta_queue_size").set((self.commands.len() + self.waiting.len()) as f64);
+        metrics::gauge!("s3delta_queue_size").set(self.waiting.len() as f64);
         !idle
     }
 
-    /// Whether more requests may be looked at in advance.
-    fn has_room(&self) -> bool {
-        !self.drained && self.waiting.len() < self.settings.max_batch_rows
+    /// Lets those go who wait no longer: their client left, or their time is over.
+    fn give_up(&mut self, now: Instant) {
+        let gone = |waiting: &mut Waiting| {
+            let command = &waiting.command;
+            command.is_abandoned() || command.deadline().is_some_and(|deadline| deadline <= now)
+        };
+        if !self.waiting.iter_mut().any(gone) {
+            return;
+        }
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            // one whose client left hears nothing of it
+            if gone(&mut waiting) { waiting.command.fail(Error::TimedOut) } else { self.waiting.push_back(waiting) }
+        }
     }
 
     /// Takes what the queue and the loader hold, without waiting.
@@ -152,9 +176,9 @@ impl EngineThread {
         while let Ok(loaded) = self.loaded.try_recv() {
             self.arrived(loaded);
         }
-        while self.has_room() {
+        while !self.drained {
             match self.commands.try_recv() {
-                Ok(command) => self.receive(command),
+                Ok(queued) => self.receive(queued),
                 Err(TryRecvError::Disconnected) => self.drained = true,
                 Err(TryRecvError::Empty) => break,
             }
@@ -163,12 +187,20 @@ impl EngineThread {
 
     /// Waits until something comes.
     async fn wait(&mut self) {
-        let has_room = self.has_room();
+        let deadline = self.waiting.iter().filter_map(|waiting| waiting.command.deadline()).min();
+        let over = async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            command = self.commands.recv(), if has_room => match command {
-                Some(command) => self.receive(command),
+            queued = self.commands.recv(), if !self.drained => match queued {
+                Some(queued) => self.receive(queued),
                 None => self.drained = true,
             },
+            // the next turn answers whose time is over
+            () = over => {}
             Some(loaded) = self.loaded.recv() => self.arrived(loaded),
             // an error is the drop of the last handle, after which the queue drains as well
             _ = self.stop.changed(), if !self.stopping => self.close(),
@@ -181,7 +213,7 @@ impl EngineThread {
         self.commands.close();
     }
 
-    fn receive(&mut self, command: Command) {
+    fn receive(&mut self, Queued { command, place }: Queued) {
         if let Err(error) = command.check(self.backbone.shape(), &self.settings) {
             return command.fail(error);
         }
@@ -198,8 +230,8 @@ impl EngineThread {
             },
         };
         let keys = Keys::new(command.ids(), command.adapter().map(|adapter| &**adapter));
-        let positions = command.positions();
-        self.waiting.push_back(Waiting { command, keys, positions, adapter });
+        let (positions, turn) = (command.positions(), self.turns.come(command.flow(), command.tokens()));
+        self.waiting.push_back(Waiting { command, _place: place, turn, keys, positions, adapter });
     }
 
     /// Gives an adapter, or the error of reading it, to the requests that wait for it.
@@ -239,41 +271,56 @@ impl EngineThread {
         }
     }
 
-    /// The waiting requests that the next encoder pass takes, oldest first. One whose adapter is still being read is
-    /// passed over and keeps its place; so is a generation while too few rows are free, behind which no other one goes
-    /// first. Where the pass has no room for the next one, none behind it goes first.
+    /// The waiting requests that join now, in the order of their [`Turns`]. One whose adapter is still being read is
+    /// passed over and keeps its place; so is a generation while too few rows are free, behind which no other one goes first.
+    /// Where the encoder's pass has no room for the next one, none behind it goes first.
     fn admit(&mut self) -> Vec<Admitted> {
-        let Settings { max_batch_rows, max_batch_tokens, .. } = self.settings;
+        if self.waiting.is_empty() {
+            self.turns.reset();
+            return Vec::new();
+        }
+        let Settings { max_batch_rows, max_batch_tokens, encoded_between_steps, .. } = self.settings;
+        let most =
+            if self.decoding.is_empty() { max_batch_tokens } else { max_batch_tokens.min(encoded_between_steps) };
         let mut free = max_batch_rows - self.decoding.rows();
-        let (mut width, mut positions, mut full) = (0, 0, false);
-        let mut encodings: Vec<Key> = Vec::new();
-        let (mut admitted, mut left): (Vec<Admitted>, _) = (Vec::new(), VecDeque::new());
-        for waiting in std::mem::take(&mut self.waiting) {
-            let needed = waiting.command.rows();
+        let (mut rows, mut width, mut positions) = (0, 0, 0);
+        let mut encodings: Vec<&Key> = Vec::new();
+        let mut joins = vec![false; self.waiting.len()];
+        let mut turns: Vec<usize> = (0..self.waiting.len()).collect();
+        turns.sort_by_key(|at| self.waiting[*at].turn); // stable: of equals the one that came first
+        let flows = self.waiting.iter().map(|waiting| waiting.command.flow()).collect::<HashSet<_>>().len();
+        for at in turns {
+            let Waiting { command, keys, positions: own, adapter, .. } = &self.waiting[at];
+            let needed = command.rows();
+            if matches!(adapter, Slot::Loading) {
+                continue;
+            }
+            if needed > free {
+                free = 0; // small requests must not keep a large one waiting for ever
+                continue;
+            }
+            // a source that is there already takes no room in the encoder's pass
+            let encodes = !self.sources.knows(keys) && !encodings.contains(&&keys.encoded);
+            let wider = if encodes { width.max(command.ids().len()) } else { width };
+            let encoded = encodings.len() + usize::from(encodes);
+            // the decoder's part is limited as well, so that rows under way are not held up for long
+            let scored = positions + own;
+            let full = rows == max_batch_rows || encoded * wider > most || scored > scoring::POSITIONS;
+            if rows > 0 && full {
+                break;
+            }
+            encodings.extend(encodes.then_some(&keys.encoded));
+            (rows, width, positions, free) = (rows + 1, wider, scored, free - needed);
+            joins[at] = true;
+            self.turns.taken(command.tokens(), flows);
+        }
+        let (mut admitted, mut left) = (Vec::with_capacity(rows), VecDeque::new());
+        for (waiting, joins) in std::mem::take(&mut self.waiting).into_iter().zip(joins) {
             match waiting {
-                Waiting { command, keys, positions: own, adapter: Slot::Ready(adapter) } if !full && needed <= free => {
-                    let rows = admitted.len() + 1;
-                    // a source that is there already takes no room in the encoder's pass
-                    let encodes = !self.sources.knows(&keys) && !encodings.contains(&keys.encoded);
-                    let wider = if encodes { width.max(command.ids().len()) } else { width };
-                    let encoded = encodings.len() + usize::from(encodes);
-                    // the decoder's part is limited as well, so that rows under way are not held up for long
-                    let scored = positions + own;
-                    full = rows > 1
-                        && (rows > max_batch_rows || encoded * wider > max_batch_tokens || scored > scoring::POSITIONS);
-                    if full {
-                        left.push_back(Waiting { command, keys, positions: own, adapter: Slot::Ready(adapter) });
-                        continue;
-                    }
-                    encodings.extend(encodes.then(|| keys.encoded.clone()));
-                    (width, positions, free) = (wider, scored, free - needed);
+                Waiting { command, keys, adapter: Slot::Ready(adapter), .. } if joins => {
                     admitted.push(Admitted { command, keys, adapter });
                 }
-                waiting => {
-                    // small requests must not keep a large one waiting for ever
-                    free = if needed > 0 && matches!(waiting.adapter, Slot::Ready(_)) { 0 } else { free };
-                    left.push_back(waiting);
-                }
+                waiting => left.push_back(waiting),
             }
         }
         self.waiting = left;

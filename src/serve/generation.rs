@@ -58,6 +58,8 @@ pub struct Generate {
     pub request: GenerateRequest,
     /// When it was queued.
     pub queued: Instant,
+    /// When it is given up.
+    pub deadline: Option<Instant>,
     events: mpsc::Sender<Event>,
     stops: Arc<[AtomicBool]>,
     told: Told,
@@ -65,14 +67,14 @@ pub struct Generate {
 
 impl Generate {
     /// A request of now, and its client's side.
-    pub(super) fn new(request: GenerateRequest) -> (Self, Generation) {
+    pub(super) fn new(request: GenerateRequest, deadline: Option<Instant>) -> (Self, Generation) {
         let (events, receiver) = mpsc::channel(events(&request.settings).min(MOST_EVENTS));
         // more sequences than events are refused before any of them can be stopped
         let sequences = request.settings.num_return_sequences.min(MOST_EVENTS);
         let stops: Arc<[AtomicBool]> = (0..sequences).map(|_| AtomicBool::new(false)).collect();
         let told = Told::default();
         let generation = Generation { events: receiver, stops: Arc::clone(&stops), told: told.clone() };
-        (Self { request, queued: Instant::now(), events, stops, told }, generation)
+        (Self { request, queued: Instant::now(), deadline, events, stops, told }, generation)
     }
 
     /// Whether the client left, so that no further work is worth doing.

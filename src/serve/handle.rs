@@ -1,6 +1,6 @@
 //! The handle to the engine thread: requests go through one bounded queue, replies come back by channels.
 //!
-//! One thread owns the model. A full queue is an error at once, never a wait; a request whose client left answers
+//! One thread owns the model. The queue is bounded by places, which requests hold until they join a batch. A full queue is an error at once, never a wait; a request whose client left answers
 //! `true` to `is_abandoned`, so that the engine skips it. This file never touches a tensor.
 
 use super::generation::{Generate, GenerateRequest, Generation};
@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 /// The result of engine operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -27,6 +27,9 @@ pub enum Error {
         /// Requests that may wait.
         capacity: usize,
     },
+    /// The request's time is over.
+    #[error("the request was not done within its timeout: give it more time, or ask for less")]
+    TimedOut,
     /// The engine thread has ended.
     #[error("the engine has stopped: restart the server")]
     Stopped,
@@ -111,6 +114,15 @@ pub enum Command {
     Score(Score),
 }
 
+/// A request with its place in the queue.
+#[derive(Debug)]
+pub struct Queued {
+    /// The request.
+    pub command: Command,
+    /// Free for the next one when it is dropped.
+    pub place: OwnedSemaphorePermit,
+}
+
 /// Queued targets to score with their way back.
 #[derive(Debug)]
 pub struct Score {
@@ -118,6 +130,8 @@ pub struct Score {
     pub request: ScoreRequest,
     /// When it was queued.
     pub queued: Instant,
+    /// When it is given up.
+    pub deadline: Option<Instant>,
     reply: oneshot::Sender<Result<Vec<f32>>>,
     told: Told,
 }
@@ -175,7 +189,10 @@ impl Score {
 /// The cloneable handle to the engine thread.
 #[derive(Clone)]
 pub struct Engine {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::UnboundedSender<Queued>,
+    /// Places in the queue; a request holds one until it joins a batch.
+    places: Arc<Semaphore>,
+    capacity: usize,
     /// True once the engine is to end; its thread holds the only receiver.
     stop: watch::Sender<bool>,
     backbone: Arc<BackboneInfo>,
@@ -188,9 +205,11 @@ impl Engine {
         backbone: BackboneInfo,
         tokenizer: Arc<dyn Tokenize>,
         capacity: usize,
-    ) -> (Self, mpsc::Receiver<Command>) {
-        let (commands, receiver) = mpsc::channel(capacity.max(1));
-        (Self { commands, stop: watch::Sender::new(false), backbone: Arc::new(backbone), tokenizer }, receiver)
+    ) -> (Self, mpsc::UnboundedReceiver<Queued>) {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let capacity = capacity.clamp(1, Semaphore::MAX_PERMITS);
+        let (places, stop) = (Arc::new(Semaphore::new(capacity)), watch::Sender::new(false));
+        (Self { commands, places, capacity, stop, backbone: Arc::new(backbone), tokenizer }, receiver)
     }
 
     /// What the engine thread watches to know that it is to end.
@@ -220,7 +239,15 @@ impl Engine {
     /// # Errors
     /// [`Error::QueueFull`], [`Error::Stopped`].
     pub fn generate(&self, request: GenerateRequest) -> Result<Generation> {
-        let (generate, generation) = Generate::new(request);
+        self.generate_by(request, None)
+    }
+
+    /// The same, given up with [`Error::TimedOut`] if it is not done by then.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::Stopped`].
+    pub fn generate_by(&self, request: GenerateRequest, deadline: Option<Instant>) -> Result<Generation> {
+        let (generate, generation) = Generate::new(request, deadline);
         self.send(Command::Generate(generate))?;
         Ok(generation)
     }
@@ -230,16 +257,24 @@ impl Engine {
     /// # Errors
     /// [`Error::QueueFull`], [`Error::Stopped`].
     pub fn score(&self, request: ScoreRequest) -> Result<Scoring> {
+        self.score_by(request, None)
+    }
+
+    /// The same, given up with [`Error::TimedOut`] if it is not done by then.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::Stopped`].
+    pub fn score_by(&self, request: ScoreRequest, deadline: Option<Instant>) -> Result<Scoring> {
         let (reply, receiver) = oneshot::channel();
         let told = Told::default();
         let scoring = Scoring { reply: receiver, told: told.clone() };
-        self.send(Command::Score(Score { request, queued: Instant::now(), reply, told }))?;
+        self.send(Command::Score(Score { request, queued: Instant::now(), deadline, reply, told }))?;
         Ok(scoring)
     }
 
     /// Requests waiting in the queue.
     pub fn queued(&self) -> usize {
-        self.commands.max_capacity() - self.commands.capacity()
+        self.capacity - self.places.available_permits()
     }
 
     /// Whether the engine thread still reads its queue.
@@ -248,10 +283,12 @@ impl Engine {
     }
 
     fn send(&self, command: Command) -> Result<()> {
-        self.commands.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::QueueFull { capacity: self.commands.max_capacity() },
-            mpsc::error::TrySendError::Closed(_) => Error::Stopped,
-        })
+        if self.commands.is_closed() {
+            return Err(Error::Stopped);
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_| Error::QueueFull { capacity: self.capacity })?;
+        self.commands.send(Queued { command, place }).map_err(|_| Error::Stopped)
     }
 }
 
@@ -262,7 +299,7 @@ mod tests {
     use crate::serve::Text;
     use crate::t5::{Token, Tokenizer};
 
-    fn engine(capacity: usize) -> (Engine, mpsc::Receiver<Command>) {
+    fn engine(capacity: usize) -> (Engine, mpsc::UnboundedReceiver<Queued>) {
         let shape = Shape {
             family: "t5".into(),
             encoder_layers: 1,
@@ -305,7 +342,9 @@ mod tests {
     fn the_engine_sees_that_a_client_left() {
         let (engine, mut receiver) = engine(2);
         let events = engine.generate(ids()).unwrap();
-        let Some(Command::Generate(command)) = receiver.blocking_recv() else { panic!("a generation was queued") };
+        let Some(Queued { command: Command::Generate(command), .. }) = receiver.blocking_recv() else {
+            panic!("a generation was queued")
+        };
         assert!(!command.is_abandoned());
         drop(events);
         assert!(command.is_abandoned());
@@ -317,7 +356,9 @@ mod tests {
     fn events_never_block_the_engine() {
         let (engine, mut receiver) = engine(1);
         let mut events = engine.generate(ids()).unwrap();
-        let Some(Command::Generate(command)) = receiver.blocking_recv() else { panic!("a generation was queued") };
+        let Some(Queued { command: Command::Generate(command), .. }) = receiver.blocking_recv() else {
+            panic!("a generation was queued")
+        };
         assert!(!command.is_stopped(0));
         events.stop(0);
         assert!(command.is_stopped(0));

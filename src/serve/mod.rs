@@ -9,6 +9,7 @@ mod decoding;
 mod engine;
 mod generation;
 mod handle;
+mod order;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -28,7 +29,9 @@ mod view;
 pub use crate::t5::{TextPart, TextStream};
 pub use engine::start;
 pub use generation::{Event, FinishReason, Generate, GenerateRequest, Generation};
-pub use handle::{Adapter, BackboneInfo, Command, Engine, Error, Result, Score, ScoreRequest, Scoring, Tokenize};
+pub use handle::{
+    Adapter, BackboneInfo, Command, Engine, Error, Queued, Result, Score, ScoreRequest, Scoring, Tokenize,
+};
 pub use settings::Settings;
 pub use shared::Shared;
 pub use text::Text;

@@ -5,6 +5,7 @@ use super::{Adapter, Command, Error, Result, Settings, Shared};
 use crate::structure::Shape;
 use crate::t5::decoder_positions;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Targets of one score request.
 const MOST_TARGETS: usize = 1024;
@@ -55,6 +56,14 @@ impl Command {
         match self {
             Command::Generate(generate) => generate.is_abandoned(),
             Command::Score(score) => score.is_abandoned(),
+        }
+    }
+
+    /// When it is given up.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Command::Generate(generate) => generate.deadline,
+            Command::Score(score) => score.deadline,
         }
     }
 

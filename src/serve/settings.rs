@@ -9,8 +9,10 @@ pub struct Settings {
     pub max_batch_rows: usize,
     /// Source tokens of one encoder pass, padding included; a longer source is encoded alone.
     pub max_batch_tokens: usize,
-    /// Requests that may wait; more are answered [`super::Error::QueueFull`]. The engine looks at `max_batch_rows` more
-    /// of them in advance.
+    /// Source tokens that are encoded between two steps of the decoder, so that rows under way are not held up for long; a
+    /// longer source is encoded alone.
+    pub encoded_between_steps: usize,
+    /// Requests that may wait; more are answered [`super::Error::QueueFull`].
     pub queue: usize,
     /// Tokens of one source.
     pub max_source_tokens: usize,
@@ -30,6 +32,7 @@ impl Default for Settings {
         Self {
             max_batch_rows: 32,
             max_batch_tokens: 8192,
+            encoded_between_steps: 1024,
             queue: 256,
             max_source_tokens: 512,
             max_new_tokens: 256,
@@ -46,6 +49,7 @@ impl Settings {
         Self {
             max_batch_rows: self.max_batch_rows.max(1),
             max_batch_tokens: self.max_batch_tokens.max(1),
+            encoded_between_steps: self.encoded_between_steps.max(1),
             queue: self.queue.max(1),
             max_source_tokens: self.max_source_tokens.max(1),
             max_new_tokens: self.max_new_tokens.clamp(1, MOST_EVENTS - 1),

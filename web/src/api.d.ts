@@ -373,7 +373,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Gives a structure with its provenance. */
+        /** Gives a structure with its provenance, and with what serving it takes and shares. */
         get: operations["get_structure"];
         put?: never;
         post?: never;
@@ -633,6 +633,11 @@ export interface components {
              * @description Draws tokens, their scores divided by it. Absent or 0: the likeliest token is taken, unlike OpenAI's default of 1.
              */
             temperature?: number | null;
+            /**
+             * Format: double
+             * @description Seconds after which the request is given up with 504; without end if absent.
+             */
+            timeout?: number | null;
             /**
              * @description Not in OpenAI's interface, as all that follows; names and meanings are those of transformers' `GenerationConfig`.
              *     Draw among so many of the likeliest tokens, 0 (if absent) for all; needs `temperature`.
@@ -982,6 +987,8 @@ export interface components {
                 origin: components["schemas"]["Origin"];
                 /** @description Trained parameters. */
                 parameters: number;
+                /** @description What serving it takes and shares. */
+                serving: components["schemas"]["Serving"];
                 /** @description The backbone shape that it fits. */
                 shape: components["schemas"]["Shape"];
                 /** @description Tasks that it was searched on. */
@@ -1066,6 +1073,31 @@ export interface components {
             top_logprobs?: {
                 [key: string]: number;
             }[] | null;
+        };
+        /**
+         * @description What a structure's modules add to a request on one thread of the server's machine: the shortest of a few runs when it was
+         *     first asked, other work of the machine included. The backbone's own time is not in it.
+         */
+        MeasuredCost: {
+            /** @description Tokens made. */
+            new_tokens: number;
+            /**
+             * Format: double
+             * @description Microseconds of the request.
+             */
+            request_microseconds: number;
+            /**
+             * Format: double
+             * @description Of these, microseconds for the source: none where its encoding is shared or cached.
+             */
+            source_microseconds: number;
+            /** @description Tokens of the request's source. */
+            source_tokens: number;
+            /**
+             * Format: double
+             * @description Microseconds for each token made.
+             */
+            token_microseconds: number;
         };
         /**
          * @description How a task's answers are scored; higher is better.
@@ -1164,6 +1196,11 @@ export interface components {
             }[];
             /** @description Task whose template and labels to use; the one that each adapter was trained on if absent. */
             task?: string | null;
+            /**
+             * Format: double
+             * @description Seconds after which the request is given up with 504; without end if absent.
+             */
+            timeout?: number | null;
             /** @description Tell only so many of the likeliest labels; all if absent. */
             top_k?: number | null;
         };
@@ -1494,6 +1531,26 @@ export interface components {
          */
         Selection: "greedy" | "exact";
         /**
+         * @description What serving a structure takes and shares. It follows from the modules and the machine, and is no part of the document: in
+         *     an upload it is ignored.
+         */
+        Serving: {
+            /** @description Bytes of its delta weights in memory, in f32. */
+            bytes: number;
+            /**
+             * @description The first position that it touches, in the order of a forward pass: up to there a text's activations are the bare
+             *     backbone's.
+             */
+            first_position?: string | null;
+            measured?: components["schemas"]["MeasuredCost"] | null;
+            /** @description Trained parameters. */
+            parameters: number;
+            /** @description Whether it shares the encoder's output of a text with the bare backbone and other such adapters. */
+            shares_encoder: boolean;
+            /** @description Whether it shares cross-attention's keys and values with them as well. */
+            shares_keys_values: boolean;
+        };
+        /**
          * @description The sizes of a T5, which decide where delta modules can stand and how large they are.
          *
          *     A structure fits every backbone of the same shape; the vocabulary counts only if `lm_head` is touched.
@@ -1571,6 +1628,7 @@ export interface components {
             modules: components["schemas"]["DeltaModule"][];
             /** @description Where it came from; one entry per search or upload that gave it. */
             provenance?: components["schemas"]["Provenance"][];
+            serving?: components["schemas"]["Serving"] | null;
             /** @description The backbone shape that it fits. */
             shape: components["schemas"]["Shape"];
         };
@@ -1595,6 +1653,8 @@ export interface components {
             origin: components["schemas"]["Origin"];
             /** @description Trained parameters. */
             parameters: number;
+            /** @description What serving it takes and shares. */
+            serving: components["schemas"]["Serving"];
             /** @description The backbone shape that it fits. */
             shape: components["schemas"]["Shape"];
             /** @description Tasks that it was searched on. */

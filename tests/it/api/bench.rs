@@ -13,8 +13,8 @@ use s3delta::{
     jobs::{Control, Failure, Jobs, Progress, Runner},
     registry::{JobRecord, PageRequest, Registry, StructureFilter},
     serve::{
-        BackboneInfo, Command, Engine, Error, FinishReason, Result as Served, Shared, Text, TextPart, TextStream,
-        Tokenize,
+        BackboneInfo, Command, Engine, Error, FinishReason, Queued, Result as Served, Shared, Text, TextPart,
+        TextStream, Tokenize,
     },
     structure::{DeltaModule, Kind, Origin, Positions, Provenance, Shape, Structure},
     t5::{Backbone, DecodeSettings, Token, Tokenizer},
@@ -246,7 +246,8 @@ impl Bench {
         let gate = Gate { reached: tell, open: opened };
         std::thread::spawn(move || {
             let (gate, mut commands) = (gate, commands); // dropped in reverse: a gate that is gone tells of a dead engine
-            while let Some(command) = commands.blocking_recv() {
+            while let Some(Queued { command, place }) = commands.blocking_recv() {
+                drop(place);
                 answer(command, &gate);
             }
         });

@@ -41,8 +41,19 @@ async fn structures() {
     assert_eq!(made.header("location"), format!("/v1/structures/{id}"));
     assert_eq!(made.expect(201), document);
     assert_eq!(bench.post("/v1/structures", document.clone()).await.expect(200), document);
-    assert_eq!(bench.get(&format!("/v1/structures/{id}")).await.expect(200), document);
-    assert_eq!(bench.get(&format!("/v1/structures/{}", &id[..8])).await.expect(200), document);
+    let mut found = bench.get(&format!("/v1/structures/{id}")).await.expect(200);
+    assert_eq!(bench.get(&format!("/v1/structures/{}", &id[..8])).await.expect(200), found);
+    let again = bench.post("/v1/structures", found.clone()).await.expect(200);
+    assert_eq!(again["id"], id, "what the server told of it is no part of it");
+    let serving = found.as_object_mut().unwrap().remove("serving").unwrap();
+    assert_eq!(found, document);
+    assert_eq!(serving["first_position"], "encoder.block.0.layer.0.SelfAttention.q");
+    assert_eq!((&serving["shares_encoder"], &serving["shares_keys_values"]), (&json!(false), &json!(false)));
+    assert_eq!((&serving["parameters"], &serving["bytes"]), (&json!(192), &json!(4 * 192)));
+    let measured = &serving["measured"];
+    let [request, source, token] = ["request_microseconds", "source_microseconds", "token_microseconds"]
+        .map(|name| measured[name].as_f64().unwrap());
+    assert!(source > 0.0 && token > 0.0 && (request - source - 16.0 * token).abs() < 1e-6, "{measured}");
     let list = bench.get("/v1/structures?source_task=sst2&space=mix&limit=5").await.expect(200);
     let entry = &list["data"][0];
     assert_eq!((&entry["id"], &entry["modules"], &entry["parameters"]), (&json!(id), &json!(2), &json!(192)));
