@@ -37,6 +37,8 @@ pub struct Config {
     pub adapter_bytes: usize,
     /// Requests that may wait for the engine; more are answered 429.
     pub queue: usize,
+    /// Bytes of encoded texts kept for requests that ask about them again; 0 keeps none.
+    pub encoder_cache_bytes: usize,
     /// Jobs that may wait; more are answered 429.
     pub waiting_jobs: usize,
     /// Seconds that requests get to end when the server stops.
@@ -61,6 +63,7 @@ impl Default for Config {
             inputs: 1024,
             adapter_bytes: 1 << 30,
             queue: 256,
+            encoder_cache_bytes: 256 << 20,
             waiting_jobs: 100,
             shutdown_seconds: 10,
         }
@@ -142,6 +145,7 @@ mod tests {
         check("port = 9", ("S3DELTA_PORT", "10"), "port: 10");
         check("", ("S3DELTA_HOST", "0.0.0.0"), "host: 0.0.0.0");
         check("", ("S3DELTA_ADAPTER_BYTES", "9000"), "adapter_bytes: 9000");
+        check("", ("S3DELTA_ENCODER_CACHE_BYTES", "0"), "encoder_cache_bytes: 0");
         check("", ("S3DELTA_THREADS", "3"), "threads: Some(3)");
         check("", ("S3DELTA_INSECURE", "true"), "insecure: true");
         check("", ("S3DELTA_ALLOWED_HOSTS", "['box.lan']"), "[\"box.lan\"]");

@@ -4,7 +4,7 @@ use super::{
     ApiError, AppState, ErrorBody, Result,
     auth::{Infer, May},
     extract::Json,
-    generation::{Row, Wanted, parts, start},
+    generation::{Row, Tokens, Wanted, parts, start},
     model::Served,
     observe::RequestId,
 };
@@ -21,6 +21,7 @@ use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Stop texts of a request.
 const MOST_STOPS: usize = 4;
@@ -72,6 +73,8 @@ pub struct CompletionRequest {
     pub min_p: Option<f64>,
     /// Draw among the most typical tokens that together have this probability; needs `temperature`.
     pub typical_p: Option<f64>,
+    /// Seconds after which the request is given up with 504; without end if absent.
+    pub timeout: Option<f64>,
     /// Beams, 1 if absent. Their texts are known, and sent in a stream, at the end of the search; a stop text cuts them then.
     pub num_beams: Option<usize>,
     /// Exponent of the length by which a finished beam's score is divided.
@@ -213,6 +216,15 @@ pub struct Usage {
     pub completion_tokens: usize,
     /// Both.
     pub total_tokens: usize,
+    /// More of the prompts' tokens.
+    pub prompt_tokens_details: PromptTokensDetails,
+}
+
+/// More of the prompts' tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct PromptTokensDetails {
+    /// Tokens of prompts whose encoding was there already: made for an earlier request, or for another one at the same time.
+    pub cached_tokens: usize,
 }
 
 /// Continues prompts.
@@ -230,6 +242,7 @@ pub(crate) async fn create_completion(
     state.engine.check_room()?;
     let settings = Arc::new(request.settings(&state)?);
     let stops = request.stops()?;
+    let deadline = deadline(request.timeout)?;
     let (reference, prompt) = (request.model.clone(), request.prompt.clone());
     let (model, prompts) = state.blocking(move |state| prepare(state, &reference, prompt)).await?;
     let head = Completion {
@@ -242,16 +255,25 @@ pub(crate) async fn create_completion(
         usage: None,
     };
     let prompt_tokens = prompts.iter().map(Vec::len).sum();
-    let rows = start(&state, &model, prompts, &settings, Wanted { stops, logprobs: request.logprobs })?;
+    let rows = start(&state, &model, prompts, &settings, Wanted { stops, logprobs: request.logprobs, deadline })?;
     if request.stream == Some(true) {
         let usage = request.stream_options.is_some_and(|options| options.include_usage);
         let parts = parts(head, model, rows, usage.then_some(prompt_tokens), id);
         return Ok(Sse::new(parts).keep_alive(KeepAlive::default()).into_response());
     }
     let done = try_join_all(rows.into_iter().map(Row::whole)).await?;
-    let completion_tokens = done.iter().map(|(_, tokens)| tokens).sum();
+    let made = done.iter().map(|(_, made)| *made).fold(Tokens::default(), Tokens::and);
     let choices = done.into_iter().flat_map(|(choices, _)| choices).collect();
-    Ok(Json(Completion { choices, usage: Some(usage(prompt_tokens, completion_tokens)), ..head }).into_response())
+    Ok(Json(Completion { choices, usage: Some(usage(prompt_tokens, made)), ..head }).into_response())
+}
+
+/// When a request with this `timeout` in seconds is given up.
+pub(crate) fn deadline(timeout: Option<f64>) -> Result<Option<Instant>> {
+    let Some(seconds) = timeout else { return Ok(None) };
+    let span = (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten();
+    let deadline = span.and_then(|span| Instant::now().checked_add(span));
+    let message = || format!("`timeout` is {seconds}: give seconds, more than 0, or leave it out");
+    deadline.map(Some).ok_or_else(|| ApiError::unservable("request_invalid", message()).at("timeout"))
 }
 
 impl CompletionRequest {
@@ -309,6 +331,8 @@ fn check_ids(state: &AppState, mut lists: Vec<Vec<u32>>) -> Result<Vec<Vec<u32>>
     Ok(lists)
 }
 
-pub(crate) fn usage(prompt_tokens: usize, completion_tokens: usize) -> Usage {
-    Usage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
+pub(crate) fn usage(prompt_tokens: usize, tokens: Tokens) -> Usage {
+    let Tokens { made, cached } = tokens;
+    let prompt_tokens_details = PromptTokensDetails { cached_tokens: cached };
+    Usage { prompt_tokens, completion_tokens: made, total_tokens: prompt_tokens + made, prompt_tokens_details }
 }

@@ -17,21 +17,41 @@ use futures_util::{
 use serde::Serialize;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What a request wants beside the settings.
 pub(crate) struct Wanted {
     pub(crate) stops: Vec<String>,
     /// Alternatives of each token, where log-probabilities are wanted.
     pub(crate) logprobs: Option<usize>,
+    /// When it is given up.
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// One prompt under way.
 pub(crate) struct Row {
     /// Number of its first text.
     first: usize,
+    /// Tokens of the prompt.
+    prompt: usize,
     generation: Generation,
     engine: serve::Engine,
     lines: Vec<Line>,
+}
+
+/// Tokens of prompts under way.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tokens {
+    /// Those made.
+    pub(crate) made: usize,
+    /// Those of prompts whose encoding was there already.
+    pub(crate) cached: usize,
+}
+
+impl Tokens {
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { made: self.made + other.made, cached: self.cached + other.cached }
+    }
 }
 
 /// One text under way.
@@ -58,10 +78,11 @@ pub(crate) fn start(
         ended: false,
     };
     let row = |(index, ids): (usize, Vec<u32>)| {
+        let prompt = ids.len();
         let request = GenerateRequest { adapter: model.adapter.clone(), ids, settings: Arc::clone(settings) };
-        let generation = state.engine.generate(request)?;
+        let generation = state.engine.generate_by(request, wanted.deadline)?;
         let lines = (0..texts).map(|_| line()).collect();
-        Ok(Row { first: index * texts, generation, engine: state.engine.clone(), lines })
+        Ok(Row { first: index * texts, prompt, generation, engine: state.engine.clone(), lines })
     };
     prompts.into_iter().enumerate().map(row).collect()
 }
@@ -109,13 +130,14 @@ impl Row {
         Ok(None)
     }
 
-    /// Tokens made.
-    fn tokens(&self) -> usize {
-        self.lines.iter().map(|line| line.text.tokens()).sum()
+    /// Tokens made, and those of the prompt that needed no pass of the encoder.
+    fn tokens(&self) -> Tokens {
+        let cached = if self.generation.shared().encoder { self.prompt } else { 0 };
+        Tokens { made: self.lines.iter().map(|line| line.text.tokens()).sum(), cached }
     }
 
-    /// The whole texts, and how many tokens were made for them.
-    pub(crate) async fn whole(mut self) -> Result<(Vec<Choice>, usize)> {
+    /// The whole texts, and their tokens.
+    pub(crate) async fn whole(mut self) -> Result<(Vec<Choice>, Tokens)> {
         let empty = |index| Choice { index, text: String::new(), logprobs: None, finish_reason: None };
         let mut all: Vec<_> = (0..self.lines.len()).map(|sequence| empty(self.first + sequence)).collect();
         while let Some(part) = self.next().await? {
@@ -129,7 +151,7 @@ impl Row {
         Ok((all, self.tokens()))
     }
 
-    /// The parts, and behind them how many tokens were made.
+    /// The parts, and behind them their tokens.
     fn stream(self) -> impl Stream<Item = Result<Part>> {
         stream::unfold(Some(self), |row| async move {
             let mut row = row?;
@@ -144,7 +166,7 @@ impl Row {
 
 enum Part {
     Choice(Choice),
-    End { tokens: usize },
+    End { tokens: Tokens },
 }
 
 /// The parts of all rows as they come, then the usage if asked for, then `[DONE]`.
@@ -157,7 +179,7 @@ pub(crate) fn parts(
 ) -> impl Stream<Item = Result<sse::Event, Infallible>> {
     let rows = stream::select_all(rows.into_iter().map(|row| Box::pin(row.stream())));
     // the model is kept, and with it its weights, until the last part is sent
-    let state = Some((rows, head, model, 0usize));
+    let state = Some((rows, head, model, Tokens::default()));
     stream::unfold(state, move |state| {
         let id = id.clone();
         async move {
@@ -165,7 +187,7 @@ pub(crate) fn parts(
             loop {
                 let (event, state) = match rows.next().await {
                     Some(Ok(Part::End { tokens })) => {
-                        made += tokens;
+                        made = made.and(tokens);
                         continue;
                     }
                     Some(Ok(Part::Choice(choice))) => {

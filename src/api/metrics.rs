@@ -42,8 +42,9 @@ fn describe() {
     describe_histogram!("s3delta_adapter_resolve_seconds", "Finding what an adapter's name stands for");
     describe_counter!("s3delta_adapter_loads_total", "Adapters read into memory");
     describe_histogram!("s3delta_adapter_load_seconds", "From asking for an adapter to having it in memory");
-    describe_counter!("s3delta_encoder_cache_hits_total", "Encodings taken from the cache");
-    describe_counter!("s3delta_encoder_cache_lookups_total", "Encodings looked up in the cache");
+    describe_counter!("s3delta_encoder_cache_hits_total", "Sources found in the cache, by part");
+    describe_counter!("s3delta_encoder_cache_lookups_total", "Sources looked up in the cache, by part");
+    describe_gauge!("s3delta_encoder_cache_bytes", "Bytes of encoded sources in memory");
     describe_gauge!("s3delta_jobs", "Jobs by state");
     describe_histogram!("s3delta_job_step_seconds", "One training step of a job");
     describe_histogram!("s3delta_store_flush_seconds", "One flush of the registry");

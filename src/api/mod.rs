@@ -34,21 +34,26 @@ mod upload;
 pub use adapters::AdapterUpload;
 pub use aliases::AliasTarget;
 pub use auth::{Scope, Token, Tokens};
-pub use completions::{Choice, Completion, CompletionRequest, EarlyStop, Logprobs, Never, Prompt, Usage};
+pub use completions::{
+    Choice, Completion, CompletionRequest, EarlyStop, Logprobs, Never, Prompt, PromptTokensDetails, Usage,
+};
 pub use error::{ErrorBody, ErrorObject};
 pub use health::Health;
 pub use jobs::Job;
 pub use listen::{BindError, bind, serve};
 pub use models::{Model, ModelList};
 pub use page::List;
-pub use predictions::{AdapterPredictions, Prediction, PredictionRequest, PredictionResponse};
+pub use predictions::{
+    AdapterPredictions, LabelScore, Prediction, PredictionRequest, PredictionResponse, PredictionUsage,
+};
 pub use routes::{openapi, router};
 pub use structures::StructureSummary;
 pub use tasks::{Task, TaskUpload};
 
-use crate::{config::Config, jobs::Jobs, registry::Registry, serve::Engine};
+use crate::{config::Config, jobs::Jobs, registry::Registry, serve::Engine, structure::MeasuredCost};
 use error::{ApiError, Result};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 
 /// What the handlers work with; clones share it.
@@ -60,6 +65,8 @@ pub struct AppState {
     config: Arc<Config>,
     tokens: Arc<Tokens>,
     uploads: Arc<Semaphore>,
+    /// What structures take, by their ids; measured once.
+    costs: Arc<Mutex<HashMap<String, MeasuredCost>>>,
     started: jiff::Timestamp,
 }
 
@@ -68,7 +75,7 @@ impl AppState {
     pub fn new(registry: Registry, engine: Engine, jobs: Jobs, config: Config, tokens: Tokens) -> Self {
         let uploads = Arc::new(Semaphore::new(config.concurrent_uploads.max(1)));
         let (config, tokens) = (Arc::new(config), Arc::new(tokens));
-        Self { registry, engine, jobs, config, tokens, uploads, started: jiff::Timestamp::now() }
+        Self { registry, engine, jobs, config, tokens, uploads, costs: Arc::default(), started: jiff::Timestamp::now() }
     }
 
     /// Runs a call that blocks on the disk, away from the threads that answer requests.

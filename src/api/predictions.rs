@@ -3,18 +3,20 @@
 use super::{
     ApiError, AppState, ErrorBody, Result,
     auth::{Infer, May},
+    completions::deadline,
     extract::Json,
     model::Served,
 };
 use crate::{
     registry::TaskRef,
-    serve::{self, ScoreRequest},
+    serve::{self, ScoreRequest, Shared},
     task::{Definition, Target},
 };
 use axum::extract::State;
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Instant;
 use tokio::sync::Semaphore;
 
 /// Rows of one request that are in the engine's queue at a time, so that a large request leaves room for others.
@@ -32,6 +34,10 @@ pub struct PredictionRequest {
     pub task: Option<String>,
     /// The fields of each input, as the task's template names them.
     pub inputs: Vec<BTreeMap<String, String>>,
+    /// Tell only so many of the likeliest labels; all if absent.
+    pub top_k: Option<usize>,
+    /// Seconds after which the request is given up with 504; without end if absent.
+    pub timeout: Option<f64>,
 }
 
 /// What was predicted.
@@ -39,6 +45,24 @@ pub struct PredictionRequest {
 pub struct PredictionResponse {
     /// One entry for each adapter, in the order of the request.
     pub data: Vec<AdapterPredictions>,
+    /// What answering took.
+    pub usage: PredictionUsage,
+}
+
+/// What answering took. An input counts once for each adapter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct PredictionUsage {
+    /// Inputs answered.
+    pub inputs: usize,
+    /// Those whose encoding was there already: that of the same text for another adapter that leaves the encoder alone, or for
+    /// an earlier request.
+    pub encoder_shared: usize,
+    /// Those whose cross-attention keys and values were there as well.
+    pub keys_values_shared: usize,
+    /// Tokens of the inputs.
+    pub prompt_tokens: usize,
+    /// Tokens of those whose encoding was there already.
+    pub cached_tokens: usize,
 }
 
 /// One adapter's predictions.
@@ -59,11 +83,23 @@ pub struct AdapterPredictions {
 pub struct Prediction {
     /// The most likely label word, or candidate number.
     pub label: String,
-    /// The probability of each, which sum to 1.
+    /// The probability of each, which sum to 1; of the likeliest ones alone if `top_k` was given.
     pub scores: BTreeMap<String, f64>,
+    /// The likeliest ones, best first, if `top_k` was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top: Option<Vec<LabelScore>>,
     /// The expected value, where the task asks for a number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
+}
+
+/// A label with its probability among all labels.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct LabelScore {
+    /// The label word, or candidate number.
+    pub label: String,
+    /// Its probability.
+    pub probability: f64,
 }
 
 /// Predicts labels.
@@ -75,11 +111,22 @@ pub(crate) async fn create_prediction(
     State(state): State<AppState>,
     Json(request): Json<PredictionRequest>,
 ) -> Result<Json<PredictionResponse>> {
+    let (top_k, deadline) = (request.top_k, deadline(request.timeout)?);
     let questions = state.blocking(move |state| prepare(state, request)).await?;
-    // together, so that the engine batches the adapters' rows with each other
+    // input by input, so that adapters that may share its encoding ask for it at the same time
+    let inputs = questions[0].inputs.len();
+    let asked = (0..inputs).flat_map(|input| questions.iter().map(move |question| (question, input)));
     let places = Semaphore::new(IN_FLIGHT);
-    let answers = questions.into_iter().map(|question| question.ask(&state.engine, &places));
-    Ok(Json(PredictionResponse { data: try_join_all(answers).await? }))
+    let answers =
+        try_join_all(asked.map(|(question, input)| question.ask(input, deadline, &state.engine, &places))).await?;
+    let mut usage = PredictionUsage::default();
+    answers.iter().for_each(|answer| usage.count(answer));
+    let of = |(at, question): (usize, Question)| {
+        let answers = answers.iter().skip(at).step_by(answers.len() / inputs);
+        question.told(answers.map(|answer| answer.scores.as_slice()), top_k)
+    };
+    let data = questions.into_iter().enumerate().map(of).collect();
+    Ok(Json(PredictionResponse { data, usage }))
 }
 
 /// All that one adapter is asked.
@@ -92,6 +139,25 @@ struct Question {
     inputs: Vec<Vec<u32>>,
 }
 
+/// The answer for one input.
+struct Answer {
+    /// Summed log-probability of each label.
+    scores: Vec<f32>,
+    shared: Shared,
+    tokens: usize,
+}
+
+impl PredictionUsage {
+    fn count(&mut self, answer: &Answer) {
+        let Answer { shared, tokens, .. } = answer;
+        self.inputs += 1;
+        self.encoder_shared += usize::from(shared.encoder);
+        self.keys_values_shared += usize::from(shared.keys_values);
+        self.prompt_tokens += tokens;
+        self.cached_tokens += if shared.encoder { *tokens } else { 0 };
+    }
+}
+
 fn prepare(state: &AppState, request: PredictionRequest) -> Result<Vec<Question>> {
     let wrong = |param: &str, message: String| ApiError::unservable("request_invalid", message).at(param);
     let (references, param) = match (request.adapter, request.adapters) {
@@ -99,6 +165,9 @@ fn prepare(state: &AppState, request: PredictionRequest) -> Result<Vec<Question>
         (None, Some(adapters)) if !adapters.is_empty() => (adapters, "adapters"),
         _ => return Err(wrong("adapter", "give either `adapter`, or `adapters` with at least one".into())),
     };
+    if request.top_k == Some(0) {
+        return Err(wrong("top_k", "`top_k` is 0: give at least 1, or leave it out for all labels".into()));
+    }
     let (asked, most) = (request.inputs.len() * references.len(), state.config.inputs);
     if asked == 0 || asked > most {
         return Err(wrong("inputs", format!("{asked} inputs, counted once per adapter: give 1 to {most}")));
@@ -142,37 +211,50 @@ fn definition(state: &AppState, reference: &str, model: &Served, task: Option<&s
 }
 
 impl Question {
-    async fn ask(self, engine: &serve::Engine, places: &Semaphore) -> Result<AdapterPredictions> {
-        let Self { reference, model, definition, labels, targets, inputs } = self;
-        let score = |ids| {
-            let request = ScoreRequest { adapter: model.adapter.clone(), ids, targets: targets.clone() };
-            async move {
-                // nobody closes it
-                let _place = places.acquire().await;
-                engine.score(request)?.await.unwrap_or(Err(serve::Error::Stopped))
-            }
-        };
-        let scores: Vec<Vec<f32>> = try_join_all(inputs.into_iter().map(score)).await?;
-        let predictions = scores.iter().map(|scores| predict(&definition.target, &labels, scores)).collect();
+    async fn ask(
+        &self,
+        input: usize,
+        deadline: Option<Instant>,
+        engine: &serve::Engine,
+        places: &Semaphore,
+    ) -> Result<Answer> {
+        let (ids, targets) = (self.inputs[input].clone(), self.targets.clone());
+        let tokens = ids.len();
+        // nobody closes it
+        let _place = places.acquire().await;
+        let request = ScoreRequest { adapter: self.model.adapter.clone(), ids, targets };
+        let mut scoring = engine.score_by(request, deadline)?;
+        let scores = (&mut scoring).await.unwrap_or(Err(serve::Error::Stopped))?;
+        Ok(Answer { scores, shared: scoring.shared(), tokens })
+    }
+
+    fn told<'a>(self, scores: impl Iterator<Item = &'a [f32]>, top_k: Option<usize>) -> AdapterPredictions {
+        let Self { reference, model, definition, labels, .. } = self;
+        let predictions = scores.map(|scores| predict(&definition.target, &labels, scores, top_k)).collect();
         let task = definition.name;
-        Ok(AdapterPredictions { adapter: reference, adapter_generation: model.generation, task, predictions })
+        AdapterPredictions { adapter: reference, adapter_generation: model.generation, task, predictions }
     }
 }
 
 /// Probabilities by softmax over the labels' log-probabilities.
-fn predict(target: &Target, labels: &[String], scores: &[f32]) -> Prediction {
+fn predict(target: &Target, labels: &[String], scores: &[f32], top_k: Option<usize>) -> Prediction {
     let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weights: Vec<f64> = scores.iter().map(|score| f64::from(score - most).exp()).collect();
     let sum: f64 = weights.iter().sum();
     let probabilities: Vec<f64> = weights.iter().map(|weight| weight / sum).collect();
-    // the first of equals, as everywhere
-    let best = (0..labels.len()).rev().max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap_or(0);
+    // best first, the first of equals before the others, as everywhere
+    let mut order: Vec<usize> = (0..labels.len()).collect();
+    order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
     let value = matches!(target, Target::Regression { .. }).then(|| {
         let numbers = labels.iter().map(|label| label.parse::<f64>().unwrap_or_default());
         numbers.zip(&probabilities).map(|(number, p)| number * p).sum()
     });
-    let label = labels.get(best).cloned().unwrap_or_default();
-    Prediction { label, scores: labels.iter().cloned().zip(probabilities).collect(), value }
+    let label = order.first().map(|best| labels[*best].clone()).unwrap_or_default();
+    let told = &order[..top_k.unwrap_or(labels.len()).min(labels.len())];
+    let scores = told.iter().map(|at| (labels[*at].clone(), probabilities[*at])).collect();
+    let one = |at: &usize| LabelScore { label: labels[*at].clone(), probability: probabilities[*at] };
+    let top = top_k.map(|_| told.iter().map(one).collect());
+    Prediction { label, scores, top, value }
 }
 
 #[cfg(test)]
@@ -184,11 +266,18 @@ mod tests {
         let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
         let classes = Target::Classification { labels: Vec::new() };
         let (half, quarter) = (0.5f32.ln(), 0.25f32.ln());
-        let found = predict(&classes, &words(&["a", "b", "c"]), &[quarter, half, quarter]);
+        let found = predict(&classes, &words(&["a", "b", "c"]), &[quarter, half, quarter], None);
         assert_eq!((found.label.as_str(), found.value), ("b", None));
         assert!((found.scores["b"] - 0.5).abs() < 1e-6 && (found.scores.values().sum::<f64>() - 1.0).abs() < 1e-12);
+        assert_eq!(found.top, None);
+        let found = predict(&classes, &words(&["a", "b", "c"]), &[quarter, half, quarter], Some(2));
+        let top: Vec<_> = found.top.iter().flatten().map(|top| top.label.as_str()).collect();
+        assert_eq!((top, found.scores.len()), (vec!["b", "a"], 2), "the first of equals goes before the others");
+        assert!((found.scores["b"] - 0.5).abs() < 1e-6, "the probability is that among all labels");
+        let found = predict(&classes, &words(&["a"]), &[half], Some(9));
+        assert_eq!(found.scores.len(), 1);
         let numbers = Target::Regression { minimum: 0.0, maximum: 2.0, step: 1.0 };
-        let found = predict(&numbers, &words(&["0.0", "1.0", "2.0"]), &[quarter - 9.0, half - 9.0, half - 9.0]);
+        let found = predict(&numbers, &words(&["0.0", "1.0", "2.0"]), &[quarter - 9.0, half - 9.0, half - 9.0], None);
         assert_eq!(found.label, "1.0");
         assert!((found.value.unwrap() - 1.2).abs() < 1e-6);
     }

@@ -7,8 +7,9 @@ use super::{
     page::page,
 };
 use crate::{
+    delta::{self, Cost},
     registry::{self, StructureFilter},
-    structure::{KindName, Origin, Provenance, Shape, Structure, Total},
+    structure::{KindName, MeasuredCost, Origin, Provenance, Serving, Shape, Structure, Total},
 };
 use axum::{
     extract::State,
@@ -17,6 +18,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 /// A structure in a list.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
@@ -43,6 +45,8 @@ pub struct StructureSummary {
     pub created: jiff::Timestamp,
     /// What made it first.
     pub origin: Origin,
+    /// What serving it takes and shares.
+    pub serving: Serving,
 }
 
 impl From<Structure> for StructureSummary {
@@ -57,6 +61,7 @@ impl From<Structure> for StructureSummary {
         };
         Self {
             parameters,
+            serving: structure.cost(),
             modules: structure.modules.len(),
             by_kind: by_kind(&structure),
             source_tasks: distinct(|p| p.source_task.as_ref()),
@@ -146,7 +151,33 @@ pub(crate) async fn create_structure(
     Ok((status, [(LOCATION, location)], Json(structure)).into_response())
 }
 
-/// Gives a structure with its provenance.
+/// A request as the peers are measured with: tokens of its source and tokens made.
+const MEASURED: (usize, usize) = (64, 16);
+
+/// What a structure's modules take on this machine, measured once; none where the backbone is not served by the CPU.
+fn measured(state: &AppState, structure: &Structure) -> Result<Option<MeasuredCost>> {
+    if state.engine.backbone().device != "cpu" {
+        return Ok(None);
+    }
+    // held while measuring, so that no two measurements share the processor
+    let mut costs = state.costs.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = costs.get(&structure.id) {
+        return Ok(Some(*known));
+    }
+    let (source_tokens, new_tokens) = MEASURED;
+    let Cost { source, token } = delta::measure(structure, source_tokens)?;
+    let found = MeasuredCost {
+        source_tokens,
+        new_tokens,
+        request_microseconds: source + token * new_tokens as f64,
+        source_microseconds: source,
+        token_microseconds: token,
+    };
+    costs.insert(structure.id.clone(), found);
+    Ok(Some(found))
+}
+
+/// Gives a structure with its provenance, and with what serving it takes and shares.
 #[utoipa::path(get, path = "/v1/structures/{id}", tag = "structures",
     params(("id" = String, Path, description = "Its id, or a prefix of 4 characters or more that fits one only")),
     security(("bearer" = ["read"])),
@@ -156,7 +187,12 @@ pub(crate) async fn get_structure(
     State(state): State<AppState>,
     Path(id): Path<String>,
 ) -> Result<Json<Structure>> {
-    state.blocking(move |state| state.registry.structure(&id)).await.map(Json)
+    let told = move |state: &AppState| {
+        let structure = state.registry.structure(&id)?;
+        let serving = Serving { measured: measured(state, &structure)?, ..structure.cost() };
+        Ok::<_, ApiError>(Structure { serving: Some(serving), ..structure })
+    };
+    state.blocking(told).await.map(Json)
 }
 
 /// Deletes a structure that no adapter uses.

@@ -22,7 +22,8 @@ pub(crate) enum Structures {
         #[arg(long)]
         json: bool,
     },
-    /// One structure as its JSON document.
+    /// One structure as its JSON document, with what serving it takes and shares.
+    #[command(after_help = "Example:\n  s3delta structures show 3f2a91 | jq .serving")]
     Show {
         /// Its id, or a unique prefix.
         id: String,
@@ -70,7 +71,7 @@ impl Structures {
                 output::json(&session.post("/v1/structures", &document)?)
             }
             Self::Export { id, file } => {
-                let document = session.get(&format!("/v1/structures/{id}"))?;
+                let document = document(&session, id)?;
                 write(file, &serde_json::to_vec_pretty(&document)?)
             }
             Self::Rm { id } => session.delete(&format!("/v1/structures/{id}")),
@@ -188,12 +189,19 @@ impl Adapters {
     }
 }
 
+/// A structure's document, without what depends on the server.
+fn document(session: &Session, id: &str) -> Result<Value> {
+    let mut document = session.get(&format!("/v1/structures/{id}"))?;
+    document.as_object_mut().and_then(|fields| fields.remove("serving"));
+    Ok(document)
+}
+
 /// The structure document and weights of an adapter reference.
 pub(super) fn fetch(session: &Session, reference: &str) -> Result<(Vec<u8>, Vec<u8>)> {
     let (name, selector) = reference.split_once('@').unwrap_or((reference, DEFAULT_ALIAS));
     let adapter = adapter(session, name)?;
     let Generation { digest, structure, .. } = adapter.select(selector)?;
-    let structure = serde_json::to_vec_pretty(&session.get(&format!("/v1/structures/{structure}"))?)?;
+    let structure = serde_json::to_vec_pretty(&document(session, &structure)?)?;
     let weights = session.bytes(&format!("/v1/adapters/{name}/generations/{digest}/weights"))?;
     Ok((structure, weights))
 }

@@ -13,6 +13,7 @@ use std::path::Path;
 Examples:
   s3delta serve
   s3delta serve --backbone ./t5-large --device cuda:0 --port 9000
+  s3delta serve --encoder-cache-bytes 1073741824
   s3delta tokens create ops --scope admin && s3delta serve --host 0.0.0.0
 
 What is not given comes from S3DELTA_* variables, then HOME/s3delta.toml.")]
@@ -26,6 +27,9 @@ pub(crate) struct Args {
     /// Listen beyond this machine without any token.
     #[arg(long)]
     insecure: bool,
+    /// Bytes of encoded texts kept for requests that ask about them again, 0 for none [default: 268435456].
+    #[arg(long, value_name = "BYTES")]
+    encoder_cache_bytes: Option<usize>,
     #[command(flatten)]
     on: On,
 }
@@ -40,6 +44,7 @@ impl Args {
         let mut config = self.on.config(home)?;
         config.host = self.host.unwrap_or(config.host);
         config.port = self.port.unwrap_or(config.port);
+        config.encoder_cache_bytes = self.encoder_cache_bytes.unwrap_or(config.encoder_cache_bytes);
         config.insecure |= self.insecure;
         let registry = Registry::open(home)?;
         let runtime = tokio::runtime::Runtime::new()?;

@@ -5,12 +5,15 @@
 //! [`Layout::fold_gates`] folds it into the values before they become tensors.
 
 mod batched;
+mod cost;
 mod file;
 mod formula;
 mod layout;
+mod rows;
 mod single;
 
 pub use batched::Batched;
+pub use cost::{Cost, measure};
 pub use file::{DeltaWeights, Error, Metadata};
 pub use layout::Layout;
 pub use single::{Leaves, Single};

@@ -3,14 +3,41 @@
 use super::Layout;
 use super::formula::{delta, is_parallel};
 use crate::structure::{Kind, PositionId};
-use crate::t5::Deltas;
+use crate::t5::{Deltas, Normed};
+use burn::backend::Flex;
+use burn::backend::flex::FlexTensor;
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use std::ops::Range;
 
 /// One set of modules, applied to every row alike.
 #[derive(Debug, Clone)]
 pub struct Single {
     /// By position index; empty where nothing stands.
     places: Vec<Vec<Module>>,
+    /// The same values for loops over slices, where they are frozen and on the CPU.
+    host: Option<Host>,
+}
+
+/// Modules as slices of the flat values.
+#[derive(Debug, Clone)]
+pub(super) struct Host {
+    flat: FlexTensor,
+    /// By position index, as in [`Single`].
+    pub(super) places: Vec<Vec<HostModule>>,
+}
+
+/// A module with the places of its factors.
+#[derive(Debug, Clone)]
+pub(super) struct HostModule {
+    pub(super) kind: Kind,
+    pub(super) factors: Vec<Range<usize>>,
+}
+
+impl Host {
+    /// The flat values.
+    pub(super) fn values(&self) -> &[f32] {
+        self.flat.storage()
+    }
 }
 
 /// A module with its factors `[1, rows, columns]`, biases `[1, 1, d]`.
@@ -38,11 +65,12 @@ impl Single {
     /// Trainable modules from flat values, with the leaves to read gradients from.
     pub fn tracked(layout: &Layout, values: &[f32], positions: usize, device: &Device) -> (Self, Leaves) {
         let mut tensors = Vec::new();
-        let single = Self::build(layout, values, positions, device, |tensor| {
+        let mut single = Self::build(layout, values, positions, device, |tensor| {
             let leaf = tensor.autodiff().require_grad();
             tensors.push(leaf.clone());
             leaf
         });
+        single.host = None; // what is computed on slices has no gradient
         (single, Leaves { tensors })
     }
 
@@ -56,11 +84,11 @@ impl Single {
         assert_eq!(values.len(), layout.len(), "values of another layout");
         let mut places = vec![Vec::new(); positions];
         if layout.is_empty() {
-            return Self { places };
+            return Self { places, host: None };
         }
         let flat = Tensor::<1>::from_data(TensorData::new(values.to_vec(), [values.len()]), device); // one upload
         for module in layout.modules() {
-            let factor = |(spec, range): &(crate::structure::TensorSpec, std::ops::Range<usize>)| {
+            let factor = |(spec, range): &(crate::structure::TensorSpec, Range<usize>)| {
                 let shape = match spec.shape[..] {
                     [columns] => [1, 1, columns],
                     [rows, columns] => [1, rows, columns],
@@ -71,7 +99,20 @@ impl Single {
             let factors = module.tensors.iter().map(factor).collect();
             places[module.position.index()].push(Module { kind: module.module.kind, factors });
         }
-        Self { places }
+        let host = (*device == Device::flex()).then(|| {
+            let mut places = vec![Vec::new(); positions];
+            for module in layout.modules() {
+                let factors = module.tensors.iter().map(|(_, range)| range.clone()).collect();
+                places[module.position.index()].push(HostModule { kind: module.module.kind, factors });
+            }
+            // the tensors above are views of the same storage
+            Host { flat: flat.try_into_primitive::<Flex>().expect("a plain tensor on the CPU"), places }
+        });
+        Self { places, host }
+    }
+
+    pub(super) fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
     }
 
     /// Bytes that it holds, those around its values included: small factors cost more by their bookkeeping than by their
@@ -102,13 +143,27 @@ pub(super) fn apply(modules: &[Module], x: &Tensor<3>, y: Tensor<3>) -> Tensor<3
     sequential.into_iter().fold(y, |y, module| y + delta(module.kind, &from, &module.factors))
 }
 
+/// The output of a norm with its modules, by `output`; x̂ is made where a module reads it.
+pub(super) fn norm(
+    modules: &[Module],
+    normed: &Normed,
+    output: impl FnOnce(&Tensor<3>, Tensor<3>) -> Tensor<3>,
+) -> Tensor<3> {
+    if modules.iter().any(|module| is_parallel(module.kind)) {
+        let x_hat = normed.x_hat();
+        let y = normed.weighted(x_hat.clone());
+        return output(&x_hat, y);
+    }
+    output(normed.x, normed.output())
+}
+
 impl Deltas for Single {
     fn touches(&self, position: PositionId) -> bool {
         !self.places[position.index()].is_empty()
     }
 
-    fn norm(&self, position: PositionId, x_hat: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
-        self.output(position, x_hat, y)
+    fn norm(&self, position: PositionId, normed: &Normed) -> Tensor<3> {
+        norm(&self.places[position.index()], normed, |x, y| self.output(position, x, y))
     }
 
     fn output(&self, position: PositionId, x: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {

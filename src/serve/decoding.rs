@@ -5,7 +5,9 @@ use super::compute::Compute;
 use super::view::{View, distinct};
 use super::{Error, FinishReason, Generate, Result};
 use crate::delta::Single;
-use crate::t5::{Advance, Backbone, Cache, Ended, FIRST_CAPACITY, Finished, Made, Sequences, StepError};
+use crate::t5::{
+    Advance, Backbone, Cache, DecodeSettings, Ended, FIRST_CAPACITY, Finished, Made, Sequences, StepError,
+};
 use rayon::prelude::*;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,18 +26,23 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn new(generate: Generate, adapter: Option<Arc<Single>>, source: Vec<u32>) -> Self {
+    pub(super) fn new(mut generate: Generate, adapter: Option<Arc<Single>>) -> Self {
+        let source = std::mem::take(&mut generate.request.ids);
         let sequences = Sequences::new(Arc::clone(&generate.request.settings), source);
         Self { last: generate.queued, generate, adapter, sequences, steps: 0, failed: false }
     }
 
-    /// Room that its cache needs when it joins.
-    pub(super) fn first_capacity(&self) -> usize {
-        self.most().min(FIRST_CAPACITY)
-    }
-
     pub(super) fn fail(self, error: Error) {
         self.generate.fail(error);
+    }
+
+    /// Whether nothing more is to be made: it failed, its client left, or its time is over, which its client is told.
+    fn is_over(&mut self, now: Instant) -> bool {
+        if !self.failed && self.generate.deadline.is_some_and(|deadline| deadline <= now) {
+            self.failed = true;
+            self.generate.fail(Error::TimedOut);
+        }
+        self.failed || self.generate.is_abandoned()
     }
 
     /// Tokens that it may make.
@@ -93,6 +100,11 @@ impl Running {
     }
 }
 
+/// Room that a request's cache needs when it joins.
+pub(super) fn first_capacity(settings: &DecodeSettings) -> usize {
+    settings.max_new_tokens.min(FIRST_CAPACITY)
+}
+
 /// The tensors behind the rows, in their order.
 pub(super) struct State {
     pub(super) cache: Cache,
@@ -119,12 +131,12 @@ impl Decoding {
         self.running.is_empty()
     }
 
-    /// Takes out requests that ended or whose client left and sequences of which no more is wanted, and lets the cache follow
+    /// Takes out requests that ended, whose time is over or whose client left, and sequences of which no more is wanted, and lets the cache follow
     /// the rows that go on.
-    pub(super) fn sweep(&mut self, compute: Compute) {
+    pub(super) fn sweep(&mut self, now: Instant, compute: Compute) {
         let (mut keep, mut held, mut first) = (Vec::new(), Vec::new(), 0);
         for (mut running, rows) in std::mem::take(&mut self.running).into_iter().zip(std::mem::take(&mut self.held)) {
-            if !running.failed && !running.generate.is_abandoned() {
+            if !running.is_over(now) {
                 running.stop();
                 if !running.sequences.is_done() {
                     let parents = running.sequences.take_parents();

@@ -2,16 +2,19 @@
 
 use super::adapters::{Loaded, Loader, Read, Resident, Weights};
 use super::compute::Compute;
-use super::decoding::{Decoding, Running, State, count};
-use super::scoring::{self, score};
-use super::view::View;
-use super::{BackboneInfo, Command, Engine, Error, Result, Settings, Tokenize};
+use super::decoding::{Decoding, Running, State, first_capacity};
+use super::order::Turns;
+use super::scoring::{self, Scored, score};
+use super::sources::{Key, Keys, Plan, Ready, Row, SourceCache, seen};
+use super::{BackboneInfo, Command, Engine, Error, Queued, Result, Settings, Tokenize};
 use crate::delta::Single;
-use crate::t5::{Backbone, Target};
+use crate::t5::Backbone;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::sleep_until;
 
 /// Starts the engine over a backbone. Its thread ends by [`Engine::shutdown`], or after the last handle is dropped.
 ///
@@ -19,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 /// [`Error::Internal`] if the system gives no thread.
 pub fn start(backbone: Arc<Backbone>, tokenizer: Arc<dyn Tokenize>, settings: Settings) -> Result<Engine> {
     let (engine, thread) = EngineThread::new(backbone, tokenizer, settings, Box::new(|path| std::fs::read(path)))?;
-    let waits = tokio::runtime::Builder::new_current_thread().build().map_err(no_thread)?;
+    let waits = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_thread)?;
     let run = move || thread.run(&waits);
     std::thread::Builder::new().name("engine".into()).spawn(run).map_err(no_thread)?;
     Ok(engine)
@@ -32,7 +35,21 @@ fn no_thread(error: std::io::Error) -> Error {
 /// A request that was taken from the queue and is in no batch yet.
 struct Waiting {
     command: Command,
+    /// Its place in the queue, which is free when it is dropped.
+    _place: OwnedSemaphorePermit,
+    /// When it goes.
+    turn: usize,
+    keys: Keys,
+    /// Decoder positions that scoring takes.
+    positions: usize,
     adapter: Slot,
+}
+
+/// A request that joins a batch.
+struct Admitted {
+    command: Command,
+    keys: Keys,
+    adapter: Option<Arc<Single>>,
 }
 
 /// Where a waiting request's adapter is.
@@ -48,7 +65,7 @@ pub(super) struct EngineThread {
     backbone: Arc<Backbone>,
     settings: Settings,
     compute: Compute,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::UnboundedReceiver<Queued>,
     /// Whether nothing more can come from the queue.
     drained: bool,
     stop: watch::Receiver<bool>,
@@ -57,7 +74,9 @@ pub(super) struct EngineThread {
     loaded: mpsc::UnboundedReceiver<Loaded>,
     loading: HashSet<String>,
     resident: Resident,
+    sources: SourceCache,
     waiting: VecDeque<Waiting>,
+    turns: Turns,
     decoding: Decoding,
 }
 
@@ -90,7 +109,9 @@ impl EngineThread {
             loaded,
             loading: HashSet::new(),
             resident: Resident::new(settings.adapter_bytes),
+            sources: SourceCache::new(settings.encoder_cache_bytes),
             waiting: VecDeque::new(),
+            turns: Turns::default(),
             decoding: Decoding::default(),
             backbone,
             settings,
@@ -114,22 +135,37 @@ impl EngineThread {
     /// Takes what has come, lets rows leave and join, scores, and makes one token of every row. False if there was
     /// nothing to compute.
     pub(super) fn turn(&mut self) -> bool {
+        self.turn_at(Instant::now())
+    }
+
+    /// The same at this time.
+    pub(super) fn turn_at(&mut self, now: Instant) -> bool {
         self.take();
-        self.waiting.retain(|waiting| !waiting.command.is_abandoned());
-        self.decoding.sweep(self.compute);
+        self.give_up(now);
+        self.decoding.sweep(now, self.compute);
         let admitted = self.admit();
         let idle = admitted.is_empty() && self.decoding.is_empty();
         self.start_rows(admitted);
         self.decoding.step(&self.backbone, self.compute);
-        self.decoding.sweep(self.compute);
+        self.decoding.sweep(now, self.compute);
         self.resident.trim();
-        metrics::gauge!("s3delta_queue_size").set((self.commands.len() + self.waiting.len()) as f64);
+        metrics::gauge!("s3delta_queue_size").set(self.waiting.len() as f64);
         !idle
     }
 
-    /// Whether more requests may be looked at in advance.
-    fn has_room(&self) -> bool {
-        !self.drained && self.waiting.len() < self.settings.max_batch_rows
+    /// Lets those go who wait no longer: their client left, or their time is over.
+    fn give_up(&mut self, now: Instant) {
+        let gone = |waiting: &mut Waiting| {
+            let command = &waiting.command;
+            command.is_abandoned() || command.deadline().is_some_and(|deadline| deadline <= now)
+        };
+        if !self.waiting.iter_mut().any(gone) {
+            return;
+        }
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            // one whose client left hears nothing of it
+            if gone(&mut waiting) { waiting.command.fail(Error::TimedOut) } else { self.waiting.push_back(waiting) }
+        }
     }
 
     /// Takes what the queue and the loader hold, without waiting.
@@ -140,9 +176,9 @@ impl EngineThread {
         while let Ok(loaded) = self.loaded.try_recv() {
             self.arrived(loaded);
         }
-        while self.has_room() {
+        while !self.drained {
             match self.commands.try_recv() {
-                Ok(command) => self.receive(command),
+                Ok(queued) => self.receive(queued),
                 Err(TryRecvError::Disconnected) => self.drained = true,
                 Err(TryRecvError::Empty) => break,
             }
@@ -151,12 +187,20 @@ impl EngineThread {
 
     /// Waits until something comes.
     async fn wait(&mut self) {
-        let has_room = self.has_room();
+        let deadline = self.waiting.iter().filter_map(|waiting| waiting.command.deadline()).min();
+        let over = async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            command = self.commands.recv(), if has_room => match command {
-                Some(command) => self.receive(command),
+            queued = self.commands.recv(), if !self.drained => match queued {
+                Some(queued) => self.receive(queued),
                 None => self.drained = true,
             },
+            // the next turn answers whose time is over
+            () = over => {}
             Some(loaded) = self.loaded.recv() => self.arrived(loaded),
             // an error is the drop of the last handle, after which the queue drains as well
             _ = self.stop.changed(), if !self.stopping => self.close(),
@@ -169,7 +213,7 @@ impl EngineThread {
         self.commands.close();
     }
 
-    fn receive(&mut self, command: Command) {
+    fn receive(&mut self, Queued { command, place }: Queued) {
         if let Err(error) = command.check(self.backbone.shape(), &self.settings) {
             return command.fail(error);
         }
@@ -185,7 +229,9 @@ impl EngineThread {
                 }
             },
         };
-        self.waiting.push_back(Waiting { command, adapter });
+        let keys = Keys::new(command.ids(), command.adapter().map(|adapter| &**adapter));
+        let (positions, turn) = (command.positions(), self.turns.come(command.flow(), command.tokens()));
+        self.waiting.push_back(Waiting { command, _place: place, turn, keys, positions, adapter });
     }
 
     /// Gives an adapter, or the error of reading it, to the requests that wait for it.
@@ -225,102 +271,114 @@ impl EngineThread {
         }
     }
 
-    /// The waiting requests that the next encoder pass takes, oldest first. One whose adapter is still being read is
-    /// passed over and keeps its place; so is a generation while too few rows are free, behind which no other one goes
-    /// first. Where the pass has no room for the next one, none behind it goes first.
-    fn admit(&mut self) -> Vec<(Command, Option<Arc<Single>>)> {
-        let Settings { max_batch_rows, max_batch_tokens, .. } = self.settings;
+    /// The waiting requests that join now, in the order of their [`Turns`]. One whose adapter is still being read is
+    /// passed over and keeps its place; so is a generation while too few rows are free, behind which no other one goes first.
+    /// Where the encoder's pass has no room for the next one, none behind it goes first.
+    fn admit(&mut self) -> Vec<Admitted> {
+        if self.waiting.is_empty() {
+            self.turns.reset();
+            return Vec::new();
+        }
+        let Settings { max_batch_rows, max_batch_tokens, encoded_between_steps, .. } = self.settings;
+        let most =
+            if self.decoding.is_empty() { max_batch_tokens } else { max_batch_tokens.min(encoded_between_steps) };
         let mut free = max_batch_rows - self.decoding.rows();
-        let (mut width, mut positions, mut full) = (0, 0, false);
-        let (mut admitted, mut left) = (Vec::new(), VecDeque::new());
-        for waiting in std::mem::take(&mut self.waiting) {
-            let Waiting { command, adapter } = waiting;
+        let (mut rows, mut width, mut positions) = (0, 0, 0);
+        let mut encodings: Vec<&Key> = Vec::new();
+        let mut joins = vec![false; self.waiting.len()];
+        let mut turns: Vec<usize> = (0..self.waiting.len()).collect();
+        turns.sort_by_key(|at| self.waiting[*at].turn); // stable: of equals the one that came first
+        let flows = self.waiting.iter().map(|waiting| waiting.command.flow()).collect::<HashSet<_>>().len();
+        for at in turns {
+            let Waiting { command, keys, positions: own, adapter, .. } = &self.waiting[at];
             let needed = command.rows();
-            match adapter {
-                Slot::Ready(adapter) if !full && needed <= free => {
-                    let rows = admitted.len() + 1;
-                    let wider = width.max(command.ids().len());
-                    // the decoder's part is limited as well, so that rows under way are not held up for long
-                    let scored = positions + command.positions();
-                    full = rows > 1
-                        && (rows > max_batch_rows || rows * wider > max_batch_tokens || scored > scoring::POSITIONS);
-                    if full {
-                        left.push_back(Waiting { command, adapter: Slot::Ready(adapter) });
-                        continue;
-                    }
-                    (width, positions, free) = (wider, scored, free - needed);
-                    admitted.push((command, adapter));
+            if matches!(adapter, Slot::Loading) {
+                continue;
+            }
+            if needed > free {
+                free = 0; // small requests must not keep a large one waiting for ever
+                continue;
+            }
+            // a source that is there already takes no room in the encoder's pass
+            let encodes = !self.sources.knows(keys) && !encodings.contains(&&keys.encoded);
+            let wider = if encodes { width.max(command.ids().len()) } else { width };
+            let encoded = encodings.len() + usize::from(encodes);
+            // the decoder's part is limited as well, so that rows under way are not held up for long
+            let scored = positions + own;
+            let full = rows == max_batch_rows || encoded * wider > most || scored > scoring::POSITIONS;
+            if rows > 0 && full {
+                break;
+            }
+            encodings.extend(encodes.then_some(&keys.encoded));
+            (rows, width, positions, free) = (rows + 1, wider, scored, free - needed);
+            joins[at] = true;
+            self.turns.taken(command.tokens(), flows);
+        }
+        let (mut admitted, mut left) = (Vec::with_capacity(rows), VecDeque::new());
+        for (waiting, joins) in std::mem::take(&mut self.waiting).into_iter().zip(joins) {
+            match waiting {
+                Waiting { command, keys, adapter: Slot::Ready(adapter), .. } if joins => {
+                    admitted.push(Admitted { command, keys, adapter });
                 }
-                Slot::Ready(adapter) => {
-                    // small requests must not keep a large one waiting for ever
-                    free = if needed > 0 { 0 } else { free };
-                    left.push_back(Waiting { command, adapter: Slot::Ready(adapter) });
-                }
-                adapter => left.push_back(Waiting { command, adapter }),
+                waiting => left.push_back(waiting),
             }
         }
         self.waiting = left;
         admitted
     }
 
-    /// Encodes the admitted requests in one pass, answers the scorings and lets the generations join.
-    fn start_rows(&mut self, admitted: Vec<(Command, Option<Arc<Single>>)>) {
+    /// Encodes the admitted requests' sources, answers the scorings and lets the generations join.
+    fn start_rows(&mut self, admitted: Vec<Admitted>) {
         if admitted.is_empty() {
             return;
         }
         let backbone = &*self.backbone;
-        let (mut rows, mut generating, mut scorings) = (Vec::new(), Vec::new(), Vec::new());
-        let mut adapters = Vec::new();
-        let mut sources = Vec::new();
-        for (at, (mut command, adapter)) in admitted.into_iter().enumerate() {
-            sources.push(command.take_ids());
-            adapters.push(adapter.clone());
-            match command {
-                Command::Generate(generate) => {
-                    generating.push(at);
-                    rows.push(Running::new(generate, adapter, sources[at].clone()));
-                }
-                Command::Score(score) => scorings.push((at, score)),
-            }
-        }
-        let capacity = rows.iter().map(Running::first_capacity).max().unwrap_or(0);
-        let pairs =
-            scorings.iter().flat_map(|(row, score)| score.request.targets.iter().map(|ids| Target { row: *row, ids }));
-        let targets: Vec<_> = pairs.collect();
-        count(&adapters);
+        let rows: Vec<_> = admitted.iter().map(Admitted::row).collect();
+        let plan = Plan::new(&mut self.sources, &rows);
+        admitted.iter().zip(plan.shared()).for_each(|(admitted, shared)| admitted.command.share(*shared));
         let work = || {
-            let view = View::new(&adapters, backbone);
-            let batch = backbone.model.batch(&sources).map_err(|error| Error::Internal(error.to_string()))?;
-            let encoded = backbone.model.encode(&batch, view.deltas());
-            let scores = score(backbone, &encoded, &adapters, &targets)?;
-            if generating.is_empty() {
-                return Ok((scores, None));
+            let Ready { memory, of, fresh } = plan.run(backbone)?;
+            let (mut scored, mut generating, mut capacity) = (Vec::new(), Vec::new(), 0);
+            for (Admitted { command, adapter, .. }, source) in admitted.iter().zip(of) {
+                match command {
+                    Command::Generate(generate) => {
+                        capacity = capacity.max(first_capacity(&generate.request.settings));
+                        generating.push(source);
+                    }
+                    Command::Score(score) => {
+                        scored.push(Scored { source, adapter: adapter.clone(), targets: &score.request.targets });
+                    }
+                }
             }
-            let (encoded, view) = if targets.is_empty() {
-                (encoded, view)
-            } else {
-                let of_rows: Vec<_> = generating.iter().map(|at| adapters[*at].clone()).collect();
-                (encoded.select(&generating), View::new(&of_rows, backbone))
-            };
-            let cache = backbone.model.start(&encoded, capacity, view.deltas());
-            Ok((scores, Some(State { cache, view: Some(view) })))
+            let scores = score(backbone, &memory, &scored)?;
+            let cache = (!generating.is_empty()).then(|| {
+                let (memory, of) = seen(memory, &generating);
+                backbone.model.start_rows(memory, &of, capacity)
+            });
+            Ok((scores, cache, fresh))
         };
         match self.compute.run(work) {
-            Ok((scores, state)) => {
-                let mut scores = scores.into_iter();
-                for (_, scoring) in scorings {
-                    let count = scoring.request.targets.len();
-                    scoring.reply(Ok(scores.by_ref().take(count).collect()));
+            Ok((scores, cache, fresh)) => {
+                self.sources.keep(fresh);
+                let (mut scores, mut running) = (scores.into_iter(), Vec::new());
+                for Admitted { command, adapter, .. } in admitted {
+                    match command {
+                        Command::Generate(generate) => running.push(Running::new(generate, adapter)),
+                        Command::Score(score) => score.reply(Ok(scores.next().unwrap_or_default())),
+                    }
                 }
-                if let Some(state) = state {
-                    self.decoding.join(rows, state, self.compute);
+                if let Some(cache) = cache {
+                    self.decoding.join(running, State { cache, view: None }, self.compute);
                 }
             }
-            Err(error) => {
-                rows.into_iter().for_each(|row| row.fail(error.clone()));
-                scorings.into_iter().for_each(|(_, scoring)| scoring.reply(Err(error.clone())));
-            }
+            Err(error) => admitted.into_iter().for_each(|admitted| admitted.command.fail(error.clone())),
         }
+    }
+}
+
+impl Admitted {
+    fn row(&self) -> Row<'_> {
+        Row { ids: self.command.ids(), keys: &self.keys, adapter: self.adapter.as_ref() }
     }
 }
 

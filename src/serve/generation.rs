@@ -1,6 +1,6 @@
 //! A generation on its way: the request, what the engine thread reports of it, and what its client holds.
 
-use super::{Adapter, Error};
+use super::{Adapter, Error, Shared, shared::Told};
 use crate::t5::{DecodeSettings, Token};
 use serde::Serialize;
 use std::sync::Arc;
@@ -58,19 +58,23 @@ pub struct Generate {
     pub request: GenerateRequest,
     /// When it was queued.
     pub queued: Instant,
+    /// When it is given up.
+    pub deadline: Option<Instant>,
     events: mpsc::Sender<Event>,
     stops: Arc<[AtomicBool]>,
+    told: Told,
 }
 
 impl Generate {
     /// A request of now, and its client's side.
-    pub(super) fn new(request: GenerateRequest) -> (Self, Generation) {
+    pub(super) fn new(request: GenerateRequest, deadline: Option<Instant>) -> (Self, Generation) {
         let (events, receiver) = mpsc::channel(events(&request.settings).min(MOST_EVENTS));
         // more sequences than events are refused before any of them can be stopped
         let sequences = request.settings.num_return_sequences.min(MOST_EVENTS);
         let stops: Arc<[AtomicBool]> = (0..sequences).map(|_| AtomicBool::new(false)).collect();
-        let generation = Generation { events: receiver, stops: Arc::clone(&stops) };
-        (Self { request, queued: Instant::now(), events, stops }, generation)
+        let told = Told::default();
+        let generation = Generation { events: receiver, stops: Arc::clone(&stops), told: told.clone() };
+        (Self { request, queued: Instant::now(), deadline, events, stops, told }, generation)
     }
 
     /// Whether the client left, so that no further work is worth doing.
@@ -81,6 +85,11 @@ impl Generate {
     /// Whether the client wants no more of a sequence.
     pub fn is_stopped(&self, sequence: usize) -> bool {
         self.stops[sequence].load(Ordering::Relaxed)
+    }
+
+    /// Tells what is shared with other requests, once.
+    pub fn share(&self, shared: Shared) {
+        self.told.set(shared);
     }
 
     /// Reports a token; never blocks, as the channel holds all that the request may make.
@@ -104,9 +113,15 @@ impl Generate {
 pub struct Generation {
     events: mpsc::Receiver<Event>,
     stops: Arc<[AtomicBool]>,
+    told: Told,
 }
 
 impl Generation {
+    /// What it shares with other requests; nothing as long as its source is not encoded.
+    pub fn shared(&self) -> Shared {
+        self.told.get()
+    }
+
     /// The next event; none after the last, or if the engine died.
     pub async fn recv(&mut self) -> Option<Event> {
         self.events.recv().await

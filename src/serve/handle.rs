@@ -1,15 +1,20 @@
 //! The handle to the engine thread: requests go through one bounded queue, replies come back by channels.
 //!
-//! One thread owns the model. A full queue is an error at once, never a wait; a request whose client left answers
+//! One thread owns the model. The queue is bounded by places, which requests hold until they join a batch. A full queue is an error at once, never a wait; a request whose client left answers
 //! `true` to `is_abandoned`, so that the engine skips it. This file never touches a tensor.
 
 use super::generation::{Generate, GenerateRequest, Generation};
 use super::pace::Pace;
+use super::shared::{Shared, Told};
 use crate::structure::{Shape, Structure};
 use crate::t5::{DecodeSettings, TextPart, TextStream};
 use serde::Serialize;
-use std::{path::PathBuf, sync::Arc, time::Duration, time::Instant};
-use tokio::sync::{mpsc, oneshot, watch};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 /// The result of engine operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -23,6 +28,9 @@ pub enum Error {
         /// Requests that may wait.
         capacity: usize,
     },
+    /// The request's time is over.
+    #[error("the request was not done within its timeout: give it more time, or ask for less")]
+    TimedOut,
     /// The engine thread has ended.
     #[error("the engine has stopped: restart the server")]
     Stopped,
@@ -107,6 +115,15 @@ pub enum Command {
     Score(Score),
 }
 
+/// A request with its place in the queue.
+#[derive(Debug)]
+pub struct Queued {
+    /// The request.
+    pub command: Command,
+    /// Free for the next one when it is dropped.
+    pub place: OwnedSemaphorePermit,
+}
+
 /// Queued targets to score with their way back.
 #[derive(Debug)]
 pub struct Score {
@@ -114,10 +131,45 @@ pub struct Score {
     pub request: ScoreRequest,
     /// When it was queued.
     pub queued: Instant,
+    /// When it is given up.
+    pub deadline: Option<Instant>,
     reply: oneshot::Sender<Result<Vec<f32>>>,
+    told: Told,
+}
+
+/// The scores on their way: resolves to them, or to an error of the channel if the engine died.
+#[derive(Debug)]
+pub struct Scoring {
+    reply: oneshot::Receiver<Result<Vec<f32>>>,
+    told: Told,
+}
+
+impl Scoring {
+    /// What it shares with other requests; nothing as long as its source is not encoded.
+    pub fn shared(&self) -> Shared {
+        self.told.get()
+    }
+
+    /// The scores if they are there.
+    pub fn try_recv(&mut self) -> Result<Result<Vec<f32>>, oneshot::error::TryRecvError> {
+        self.reply.try_recv()
+    }
+}
+
+impl Future for Scoring {
+    type Output = Result<Result<Vec<f32>>, oneshot::error::RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.reply).poll(context)
+    }
 }
 
 impl Score {
+    /// Tells what is shared with other requests, once.
+    pub fn share(&self, shared: Shared) {
+        self.told.set(shared);
+    }
+
     /// Whether the client left.
     pub fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
@@ -138,7 +190,10 @@ impl Score {
 /// The cloneable handle to the engine thread.
 #[derive(Clone)]
 pub struct Engine {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::UnboundedSender<Queued>,
+    /// Places in the queue; a request holds one until it joins a batch.
+    places: Arc<Semaphore>,
+    capacity: usize,
     pace: Arc<Pace>,
     /// True once the engine is to end; its thread holds the only receiver.
     stop: watch::Sender<bool>,
@@ -152,10 +207,12 @@ impl Engine {
         backbone: BackboneInfo,
         tokenizer: Arc<dyn Tokenize>,
         capacity: usize,
-    ) -> (Self, mpsc::Receiver<Command>) {
-        let (commands, receiver) = mpsc::channel(capacity.max(1));
-        let (pace, stop) = (Arc::default(), watch::Sender::new(false));
-        (Self { commands, pace, stop, backbone: Arc::new(backbone), tokenizer }, receiver)
+    ) -> (Self, mpsc::UnboundedReceiver<Queued>) {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let capacity = capacity.clamp(1, Semaphore::MAX_PERMITS);
+        let (places, pace) = (Arc::new(Semaphore::new(capacity)), Arc::default());
+        let stop = watch::Sender::new(false);
+        (Self { commands, places, capacity, pace, stop, backbone: Arc::new(backbone), tokenizer }, receiver)
     }
 
     /// What the engine thread watches to know that it is to end.
@@ -185,7 +242,15 @@ impl Engine {
     /// # Errors
     /// [`Error::QueueFull`], [`Error::Stopped`].
     pub fn generate(&self, request: GenerateRequest) -> Result<Generation> {
-        let (generate, generation) = Generate::new(request);
+        self.generate_by(request, None)
+    }
+
+    /// The same, given up with [`Error::TimedOut`] if it is not done by then.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::Stopped`].
+    pub fn generate_by(&self, request: GenerateRequest, deadline: Option<Instant>) -> Result<Generation> {
+        let (generate, generation) = Generate::new(request, deadline);
         self.send(Command::Generate(generate))?;
         Ok(generation)
     }
@@ -194,15 +259,25 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::QueueFull`], [`Error::Stopped`].
-    pub fn score(&self, request: ScoreRequest) -> Result<oneshot::Receiver<Result<Vec<f32>>>> {
+    pub fn score(&self, request: ScoreRequest) -> Result<Scoring> {
+        self.score_by(request, None)
+    }
+
+    /// The same, given up with [`Error::TimedOut`] if it is not done by then.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::Stopped`].
+    pub fn score_by(&self, request: ScoreRequest, deadline: Option<Instant>) -> Result<Scoring> {
         let (reply, receiver) = oneshot::channel();
-        self.send(Command::Score(Score { request, queued: Instant::now(), reply }))?;
-        Ok(receiver)
+        let told = Told::default();
+        let scoring = Scoring { reply: receiver, told: told.clone() };
+        self.send(Command::Score(Score { request, queued: Instant::now(), deadline, reply, told }))?;
+        Ok(scoring)
     }
 
     /// Requests waiting in the queue.
     pub fn queued(&self) -> usize {
-        self.commands.max_capacity() - self.commands.capacity()
+        self.capacity - self.places.available_permits()
     }
 
     /// Refuses at once what could not be queued now; a request that passes may still come too late.
@@ -210,7 +285,7 @@ impl Engine {
     /// # Errors
     /// [`Error::QueueFull`].
     pub fn check_room(&self) -> Result<()> {
-        if self.commands.capacity() > 0 { Ok(()) } else { Err(self.full()) }
+        if self.places.available_permits() > 0 { Ok(()) } else { Err(self.full()) }
     }
 
     /// When a request that found the queue full should come again, in whole seconds: as long as those who wait now take,
@@ -225,16 +300,17 @@ impl Engine {
     }
 
     fn send(&self, command: Command) -> Result<()> {
-        self.commands.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => self.full(),
-            mpsc::error::TrySendError::Closed(_) => Error::Stopped,
-        })?;
+        if self.commands.is_closed() {
+            return Err(Error::Stopped);
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| self.full())?;
+        self.commands.send(Queued { command, place }).map_err(|_| Error::Stopped)?;
         self.pace.enter(Instant::now(), self.queued());
         Ok(())
     }
 
     fn full(&self) -> Error {
-        Error::QueueFull { capacity: self.commands.max_capacity() }
+        Error::QueueFull { capacity: self.capacity }
     }
 }
 
@@ -245,7 +321,7 @@ mod tests {
     use crate::serve::Text;
     use crate::t5::{Token, Tokenizer};
 
-    fn engine(capacity: usize) -> (Engine, mpsc::Receiver<Command>) {
+    fn engine(capacity: usize) -> (Engine, mpsc::UnboundedReceiver<Queued>) {
         let shape = Shape {
             family: "t5".into(),
             encoder_layers: 1,
@@ -290,7 +366,9 @@ mod tests {
     fn the_engine_sees_that_a_client_left() {
         let (engine, mut receiver) = engine(2);
         let events = engine.generate(ids()).unwrap();
-        let Some(Command::Generate(command)) = receiver.blocking_recv() else { panic!("a generation was queued") };
+        let Some(Queued { command: Command::Generate(command), .. }) = receiver.blocking_recv() else {
+            panic!("a generation was queued")
+        };
         assert!(!command.is_abandoned());
         drop(events);
         assert!(command.is_abandoned());
@@ -302,7 +380,9 @@ mod tests {
     fn events_never_block_the_engine() {
         let (engine, mut receiver) = engine(1);
         let mut events = engine.generate(ids()).unwrap();
-        let Some(Command::Generate(command)) = receiver.blocking_recv() else { panic!("a generation was queued") };
+        let Some(Queued { command: Command::Generate(command), .. }) = receiver.blocking_recv() else {
+            panic!("a generation was queued")
+        };
         assert!(!command.is_stopped(0));
         events.stop(0);
         assert!(command.is_stopped(0));

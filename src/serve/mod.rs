@@ -9,6 +9,7 @@ mod decoding;
 mod engine;
 mod generation;
 mod handle;
+mod order;
 mod pace;
 #[cfg(test)]
 mod properties;
@@ -19,6 +20,8 @@ mod request;
 mod scenarios;
 mod scoring;
 mod settings;
+mod shared;
+mod sources;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -27,6 +30,9 @@ mod view;
 pub use crate::t5::{TextPart, TextStream};
 pub use engine::start;
 pub use generation::{Event, FinishReason, Generate, GenerateRequest, Generation};
-pub use handle::{Adapter, BackboneInfo, Command, Engine, Error, Result, Score, ScoreRequest, Tokenize};
+pub use handle::{
+    Adapter, BackboneInfo, Command, Engine, Error, Queued, Result, Score, ScoreRequest, Scoring, Tokenize,
+};
 pub use settings::Settings;
+pub use shared::Shared;
 pub use text::Text;

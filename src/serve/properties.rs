@@ -1,8 +1,8 @@
 //! Random batches of random requests: each gives what it gives alone.
 
-use super::Settings;
 use super::scenarios::{Zoo, beams, sequences, wanted};
 use super::testing::*;
+use super::{Generation, Scoring, Settings};
 use crate::t5::{DecodeSettings, EarlyStopping};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -15,11 +15,37 @@ struct Plan {
     adapter: usize,
     length: usize,
     seed: u64,
-    settings: DecodeSettings,
+    asks: Asks,
     /// The turn in which it comes.
     joins: usize,
     /// Turns after which its client leaves, if it does.
     leaves: Option<usize>,
+}
+
+/// What a request wants.
+#[derive(Debug, Clone)]
+enum Asks {
+    Text(DecodeSettings),
+    /// Scores of targets with these seeds; the first tokens of all are alike.
+    Scores(Vec<u64>),
+}
+
+/// A request on its way.
+enum Asked {
+    Text(Generation),
+    Scores(Scoring),
+}
+
+/// The targets behind [`Asks::Scores`].
+fn targets(seeds: &[u64]) -> Vec<Vec<u32>> {
+    let begin = [7, 8];
+    let target = |seed: &u64| [&begin[..(seed % 3) as usize], &source(1 + (seed % 4) as usize, *seed)].concat();
+    seeds.iter().map(target).collect()
+}
+
+fn asks() -> impl Strategy<Value = Asks> {
+    let scores = proptest::collection::vec(any::<u64>(), 1..6).prop_map(Asks::Scores);
+    prop_oneof![3 => settings().prop_map(Asks::Text), 1 => scores]
 }
 
 fn settings() -> impl Strategy<Value = DecodeSettings> {
@@ -43,11 +69,13 @@ fn settings() -> impl Strategy<Value = DecodeSettings> {
     ]
 }
 
+/// Half of the sources are two that come again and again, so that rows share them.
 fn plan() -> impl Strategy<Value = Plan> {
     let leaves = prop_oneof![4 => Just(None), 1 => (1..6usize).prop_map(Some)];
-    (0..7usize, 1..24usize, any::<u64>(), settings(), 0..12usize, leaves).prop_map(
-        |(adapter, length, seed, settings, joins, leaves)| Plan { adapter, length, seed, settings, joins, leaves },
-    )
+    let source = prop_oneof![(1..24usize, any::<u64>()), (0..2u64).prop_map(|seed| (4 + 7 * seed as usize, seed))];
+    // the last three leave the encoder alone
+    (prop_oneof![0..9usize, 6..9usize], source, asks(), 0..12usize, leaves)
+        .prop_map(|(adapter, (length, seed), asks, joins, leaves)| Plan { adapter, length, seed, asks, joins, leaves })
 }
 
 /// Rounding differs with the batch's shape: a request may part from its solo run where two choices lie close together; 1 % of
@@ -55,23 +83,32 @@ fn plan() -> impl Strategy<Value = Plan> {
 #[test]
 fn random_batches_equal_solo_runs() {
     let zoo = Zoo::new();
-    let (count, parted) = (Cell::new(0), Cell::new(0));
-    let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
+    let (count, parted, shared) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let config = Config { cases: 64, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let batch = (proptest::collection::vec(plan(), 1..=17), 4..20usize);
-    let run = runner.run(&batch, |(plans, max_batch_rows)| {
-        let settings = Settings { max_batch_rows, ..Settings::default() };
+    // none, room for some of the sources, room for all
+    let room = prop_oneof![Just(0), Just(20_000), Just(1 << 24)];
+    let batch = (proptest::collection::vec(plan(), 1..=17), 4..20usize, room);
+    let run = runner.run(&batch, |(plans, max_batch_rows, encoder_cache_bytes)| {
+        let settings = Settings { max_batch_rows, encoder_cache_bytes, ..Settings::default() };
         let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
         let mut under_way: Vec<_> = plans.iter().map(|_| None).collect();
         for turn in 0..20 {
-            for (plan, generation) in plans.iter().zip(&mut under_way) {
+            for (plan, asked) in plans.iter().zip(&mut under_way) {
                 if plan.joins == turn {
                     let ids = source(plan.length, plan.seed);
-                    let request = decode(zoo.rows[plan.adapter].adapter.as_ref(), &ids, plan.settings.clone());
-                    *generation = Some(engine.generate(request).unwrap());
+                    let adapter = zoo.rows[plan.adapter].adapter.as_ref();
+                    *asked = Some(match &plan.asks {
+                        Asks::Text(settings) => {
+                            Asked::Text(engine.generate(decode(adapter, &ids, settings.clone())).unwrap())
+                        }
+                        Asks::Scores(seeds) => {
+                            Asked::Scores(engine.score(scoring(adapter, &ids, &targets(seeds))).unwrap())
+                        }
+                    });
                 }
                 if plan.leaves.is_some_and(|leaves| plan.joins + leaves == turn) {
-                    *generation = None;
+                    *asked = None;
                 }
             }
             thread.turn();
@@ -80,18 +117,35 @@ fn random_batches_equal_solo_runs() {
         }
         thread.serve_all();
         prop_assert_eq!(thread.running(), 0);
-        for (plan, generation) in plans.iter().zip(&mut under_way) {
-            let Some(generation) = generation else { continue };
-            let found = sequences(generation, plan.settings.num_return_sequences);
-            count.set(count.get() + 1);
-            if found != wanted(&zoo, plan.adapter, &source(plan.length, plan.seed), &plan.settings) {
-                parted.set(parted.get() + 1);
+        for (plan, asked) in plans.iter().zip(&mut under_way) {
+            let ids = source(plan.length, plan.seed);
+            match (asked, &plan.asks) {
+                (Some(Asked::Text(generation)), Asks::Text(settings)) => {
+                    let found = sequences(generation, settings.num_return_sequences);
+                    shared.set(shared.get() + usize::from(generation.shared().encoder));
+                    count.set(count.get() + 1);
+                    if found != wanted(&zoo, plan.adapter, &ids, settings) {
+                        parted.set(parted.get() + 1);
+                    }
+                }
+                (Some(Asked::Scores(scoring)), Asks::Scores(seeds)) => {
+                    let found = scoring.try_recv().unwrap().unwrap();
+                    shared.set(shared.get() + usize::from(scoring.shared().encoder));
+                    let targets = targets(seeds);
+                    prop_assert_eq!(found.len(), targets.len());
+                    for (found, target) in found.iter().zip(targets) {
+                        let wanted = zoo.forced(plan.adapter, &ids, &target);
+                        prop_assert!((found - wanted).abs() < 1e-4 * target.len() as f32, "{found}, not {wanted}");
+                    }
+                }
+                _ => {}
             }
         }
         prop_assert!(parted.get() <= 3 + count.get() / 100, "{} of {} requests differ", parted.get(), count.get());
         Ok(())
     });
     run.unwrap();
-    eprintln!("near ties: {} of {}", parted.get(), count.get());
-    assert!(count.get() > 300 && parted.get() * 100 <= count.get(), "{} of {}", parted.get(), count.get());
+    eprintln!("near ties: {} of {}, shared: {}", parted.get(), count.get(), shared.get());
+    assert!(shared.get() > 50, "{} requests found their source encoded", shared.get());
+    assert!(count.get() > 250 && parted.get() * 100 <= count.get(), "{} of {}", parted.get(), count.get());
 }

@@ -8,6 +8,7 @@ use crate::structure::{DeltaModule, Kind, Positions, Shape, Structure};
 use crate::t5::DecodeSettings;
 use burn::tensor::Device;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 fn forbidding() -> DecodeSettings {
     DecodeSettings { suppress_tokens: (0..96).collect(), ..DecodeSettings::new(&config(), 12) }
@@ -28,7 +29,7 @@ fn a_client_that_left_leaves_the_batch_within_a_step() {
     let waiting = engine.generate(generate(zoo.rows[0].adapter.as_ref(), &ids, 30)).unwrap();
     drop(waiting);
     thread.serve_all();
-    assert!(!same(&events(&mut stays), &zoo.alone(6, &ids, 30), zoo.backbone.config.eos), "the other is untouched");
+    assert!(!same(&events(&mut stays), &zoo.alone(8, &ids, 30), zoo.backbone.config.eos), "the other is untouched");
 }
 
 #[test]
@@ -163,7 +164,8 @@ fn adapters_in_use_stay_and_others_leave_for_room() {
     let mut again = ask(0, 100);
     thread.serve_all();
     assert_eq!(reads(), 3, "no request used it, so it had left");
-    assert_eq!(events(&mut long), events(&mut again));
+    let (alone, eos) = (zoo.alone(0, &source(5, 2), 100), zoo.backbone.config.eos);
+    assert!(!same(&events(&mut long), &alone, eos) && !same(&events(&mut again), &alone, eos));
 }
 
 #[test]
@@ -182,6 +184,114 @@ fn requests_are_served_in_the_order_they_came() {
         }
     }
     assert_eq!(ended, [0, 1, 2, 3, 4, 5]);
+}
+
+/// Whose requests end after each other, one row at a time: letters are adapters (`x` is none), a request makes as many tokens
+/// as its number says.
+fn turns(zoo: &Zoo, requests: &str) -> String {
+    let settings = Settings { max_batch_rows: 1, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let flow = |letter: &str| "abcd".find(letter).map_or(8, |at| at);
+    let ask = |word: &str| {
+        let most: usize = word[1..].parse().unwrap();
+        let adapter = zoo.rows[flow(&word[..1])].adapter.as_ref();
+        let settings = DecodeSettings { min_new_tokens: most, ..DecodeSettings::new(&config(), most) };
+        engine.generate(decode(adapter, &source(4, 1), settings)).unwrap()
+    };
+    let mut receivers: Vec<_> = requests.split(' ').map(|word| (word, ask(word))).collect();
+    let mut ended = Vec::new();
+    while !receivers.is_empty() {
+        thread.turn();
+        thread.load_all();
+        receivers.retain_mut(|(word, receiver)| {
+            let over = matches!(events(receiver).last(), Some(Event::Finished { .. }));
+            ended.extend(over.then_some(*word));
+            !over
+        });
+    }
+    ended.join(" ")
+}
+
+#[test]
+fn an_adapter_that_floods_the_queue_delays_itself() {
+    let zoo = Zoo::new();
+    // the first turn comes while the adapters are read: only what needs none is ready then
+    assert_eq!(turns(&zoo, "x3 a3 a3 a3 a3 b3 c3"), "x3 a3 b3 c3 a3 a3 a3");
+    assert_eq!(turns(&zoo, "x3 x3 x3 a2 x3"), "x3 a2 x3 x3 x3");
+    assert_eq!(turns(&zoo, "x30 x30 a2 a2 a2"), "x30 a2 a2 a2 x30", "tokens count, not requests");
+}
+
+#[test]
+fn whose_time_is_over_is_told_so_and_leaves_its_place() {
+    let zoo = Zoo::new();
+    let settings = Settings { queue: 3, max_batch_rows: 2, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let (ids, start) = (source(9, 2), Instant::now());
+    let by = |seconds| Some(start + Duration::from_secs(seconds));
+    let long = || decode(None, &ids, DecodeSettings::new(&config(), 60));
+    let mut runs_out = engine.generate_by(long(), by(100)).unwrap();
+    let mut stays = engine.generate_by(long(), by(300)).unwrap();
+    let mut waits = engine.generate_by(long(), by(200)).unwrap();
+    thread.turn_at(start);
+    let mut score = engine.score_by(scoring(zoo.rows[0].adapter.as_ref(), &ids, &[vec![3, 1]]), by(100)).unwrap();
+    assert_eq!((thread.running(), engine.queued()), (2, 2));
+    thread.turn_at(start + Duration::from_secs(150));
+    assert_eq!(failure(&mut runs_out), Error::TimedOut, "under way");
+    assert_eq!(score.try_recv().unwrap().unwrap_err(), Error::TimedOut, "while its adapter is read");
+    assert_eq!((thread.running(), engine.queued()), (2, 0), "the one that waited has its row");
+    thread.turn_at(start + Duration::from_secs(250));
+    assert_eq!(failure(&mut waits), Error::TimedOut);
+    while thread.turn_at(start) {}
+    assert!(!same(&events(&mut stays), &zoo.alone(8, &ids, 60), zoo.backbone.config.eos), "the other is untouched");
+    let mut late = engine.generate_by(long(), by(0)).unwrap();
+    thread.turn_at(start);
+    assert_eq!(failure(&mut late), Error::TimedOut, "before it began");
+}
+
+#[test]
+fn the_thread_wakes_for_a_deadline() {
+    let zoo = Zoo::new();
+    let waits = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let gated = Box::new(move |_: &std::path::Path| {
+        let _ = gate.recv();
+        Err(std::io::Error::from(std::io::ErrorKind::Other))
+    });
+    let (engine, thread) = engine(&zoo.backbone, Settings::default(), gated);
+    // its adapter is not read before it has failed
+    let deadline = Some(Instant::now() + Duration::from_millis(20));
+    let request = generate(zoo.rows[0].adapter.as_ref(), &source(4, 1), 3);
+    let mut generation = engine.generate_by(request, deadline).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || thread.run(&waits));
+        assert_eq!(generation.blocking_recv(), Some(Event::Failed(Error::TimedOut)));
+        open.send(()).unwrap();
+        drop(engine);
+    });
+}
+
+#[test]
+fn rows_under_way_are_not_held_up_by_those_that_join() {
+    let zoo = Zoo::new();
+    let settings = Settings { encoded_between_steps: 20, encoder_cache_bytes: 0, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let mut running = Vec::new();
+    let mut ask = |count: u64, len: usize| {
+        let settings = DecodeSettings { min_new_tokens: 50, ..DecodeSettings::new(&config(), 50) };
+        let each = (0..count).map(|n| engine.generate(decode(None, &source(len, n), settings.clone())).unwrap());
+        running.extend(each);
+    };
+    ask(6, 10);
+    thread.turn();
+    assert_eq!(thread.running(), 6, "nobody waits for the encoder yet");
+    ask(6, 11);
+    ask(1, 50);
+    for wanted in [7, 8, 9, 10, 11, 12, 13] {
+        thread.turn();
+        assert_eq!(thread.running(), wanted, "one source of 11 tokens a step, and a long one alone");
+    }
+    thread.serve_all();
+    assert!(running.iter_mut().all(|one| matches!(events(one).last(), Some(Event::Finished { .. }))));
 }
 
 #[test]
@@ -209,7 +319,7 @@ fn a_panic_fails_its_batch_and_the_engine_goes_on() {
             assert!(error.to_string().contains("the engine panicked"), "{error}");
         }
         if position.starts_with("encoder") {
-            let parted = same(&events(&mut earlier), &zoo.alone(6, &ids, 9), zoo.backbone.config.eos);
+            let parted = same(&events(&mut earlier), &zoo.alone(8, &ids, 9), zoo.backbone.config.eos);
             assert!(!parted, "rows that only decode are untouched by an encoder pass that panics");
         }
         let mut after = engine.generate(generate(zoo.rows[1].adapter.as_ref(), &ids, 9)).unwrap();
@@ -232,7 +342,7 @@ fn the_thread_answers_what_is_queued_and_ends() {
                 thread.run(&waits);
                 shutdown.join().unwrap();
             });
-            assert_eq!(ask(&zoo.rows[6]).unwrap_err(), Error::Stopped);
+            assert_eq!(ask(&zoo.rows[8]).unwrap_err(), Error::Stopped);
         } else {
             drop(engine);
             thread.run(&waits);
@@ -246,20 +356,19 @@ fn the_thread_answers_what_is_queued_and_ends() {
 #[test]
 fn who_does_not_fit_goes_next_and_who_waits_for_an_adapter_is_passed() {
     let zoo = Zoo::new();
-    let settings = Settings { max_batch_tokens: 20, ..Settings::default() };
+    let settings = Settings { max_batch_tokens: 20, encoder_cache_bytes: 0, ..Settings::default() };
     let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
     // sources by length and whether their adapter is still to be read; which are answered after each turn
     let mut check = |lengths: &[(usize, bool)], wanted: &[&[usize]]| {
-        let ask = |(len, adapter): &(usize, bool)| {
+        let ask = |(at, (len, adapter)): (usize, &(usize, bool))| {
             let adapter = adapter.then(|| zoo.rows[0].adapter.as_ref()).flatten();
-            engine.score(scoring(adapter, &source(*len, 1), &[vec![3, 1]])).unwrap()
+            engine.score(scoring(adapter, &source(*len, at as u64), &[vec![3, 1]])).unwrap()
         };
-        let mut replies: Vec<_> = lengths.iter().map(ask).map(Some).collect();
+        let mut replies: Vec<_> = lengths.iter().enumerate().map(ask).map(Some).collect();
         for (turn, wanted) in wanted.iter().enumerate() {
             thread.turn();
-            let answered = |reply: &mut Option<_>| {
-                reply.take_if(|reply: &mut tokio::sync::oneshot::Receiver<_>| reply.try_recv().is_ok()).is_some()
-            };
+            let answered =
+                |reply: &mut Option<_>| reply.take_if(|reply: &mut super::Scoring| reply.try_recv().is_ok()).is_some();
             let found: Vec<_> = (0..replies.len()).filter(|at| answered(&mut replies[*at])).collect();
             assert_eq!(&found, wanted, "{lengths:?}, turn {turn}");
         }

@@ -1,9 +1,11 @@
 //! What generations and scorings have in common, and what makes either of them unservable.
 
 use super::generation::{MOST_EVENTS, events};
-use super::{Adapter, Command, Error, Result, Settings};
+use super::{Adapter, Command, Error, Result, Settings, Shared};
 use crate::structure::Shape;
+use crate::t5::decoder_positions;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Targets of one score request.
 const MOST_TARGETS: usize = 1024;
@@ -25,14 +27,6 @@ impl Command {
         }
     }
 
-    /// Takes the source out, to be encoded.
-    pub(super) fn take_ids(&mut self) -> Vec<u32> {
-        std::mem::take(match self {
-            Command::Generate(generate) => &mut generate.request.ids,
-            Command::Score(score) => &mut score.request.ids,
-        })
-    }
-
     /// Rows of the decoding batch that it takes at most.
     pub(super) fn rows(&self) -> usize {
         match self {
@@ -41,14 +35,19 @@ impl Command {
         }
     }
 
-    /// Decoder positions that its scoring takes, padding between its own targets included.
+    /// Decoder positions that its scoring takes; the request is one that [`Command::check`] accepts.
     pub(super) fn positions(&self) -> usize {
         match self {
             Command::Generate(_) => 0,
-            Command::Score(score) => {
-                let targets = &score.request.targets;
-                targets.len() * targets.iter().map(Vec::len).max().unwrap_or(0)
-            }
+            Command::Score(score) => decoder_positions(&score.request.targets),
+        }
+    }
+
+    /// Tells what is shared with other requests.
+    pub(super) fn share(&self, shared: Shared) {
+        match self {
+            Command::Generate(generate) => generate.share(shared),
+            Command::Score(score) => score.share(shared),
         }
     }
 
@@ -57,6 +56,14 @@ impl Command {
         match self {
             Command::Generate(generate) => generate.is_abandoned(),
             Command::Score(score) => score.is_abandoned(),
+        }
+    }
+
+    /// When it is given up.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Command::Generate(generate) => generate.deadline,
+            Command::Score(score) => score.deadline,
         }
     }
 

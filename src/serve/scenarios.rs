@@ -36,6 +36,10 @@ impl Zoo {
     pub(super) fn alone(&self, row: usize, ids: &[u32], most: usize) -> Vec<Token> {
         alone(&self.backbone, deltas(&self.rows[row].single), ids, most)
     }
+
+    pub(super) fn forced(&self, row: usize, ids: &[u32], target: &[u32]) -> f32 {
+        forced(&self.backbone, deltas(&self.rows[row].single), ids, target)
+    }
 }
 
 pub(super) fn beams(num_beams: usize, num_return_sequences: usize) -> DecodeSettings {
@@ -188,7 +192,7 @@ fn a_sequence_that_is_not_wanted_leaves_and_the_others_go_on() {
     thread.turn();
     assert_eq!(thread.running(), 2);
     thread.serve_all();
-    let alone = wanted(&zoo, 6, &ids, &settings);
+    let alone = wanted(&zoo, 8, &ids, &settings);
     let mut found = vec![Vec::new(); 3];
     for event in events(&mut generation) {
         if let Event::Token { sequence, token } = event {
@@ -238,7 +242,7 @@ fn scores_are_teacher_forced_log_probabilities() {
         let scores = reply.try_recv().unwrap().unwrap();
         assert_eq!(scores.len(), targets.len());
         for (score, target) in scores.iter().zip(&targets) {
-            let wanted = forced(&zoo.backbone, deltas(&zoo.rows[row].single), &ids, target);
+            let wanted = zoo.forced(row, &ids, target);
             assert!((score - wanted).abs() < 1e-4 * target.len() as f32, "{score} instead of {wanted}");
         }
         same(&events(&mut found), &zoo.alone(row, &ids, 2), zoo.backbone.config.eos);

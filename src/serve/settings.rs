@@ -9,8 +9,10 @@ pub struct Settings {
     pub max_batch_rows: usize,
     /// Source tokens of one encoder pass, padding included; a longer source is encoded alone.
     pub max_batch_tokens: usize,
-    /// Requests that may wait; more are answered [`super::Error::QueueFull`]. The engine looks at `max_batch_rows` more
-    /// of them in advance.
+    /// Source tokens that are encoded between two steps of the decoder, so that rows under way are not held up for long; a
+    /// longer source is encoded alone.
+    pub encoded_between_steps: usize,
+    /// Requests that may wait; more are answered [`super::Error::QueueFull`].
     pub queue: usize,
     /// Tokens of one source.
     pub max_source_tokens: usize,
@@ -18,6 +20,9 @@ pub struct Settings {
     pub max_new_tokens: usize,
     /// Bytes of adapters kept in memory; those in use stay, even beyond it.
     pub adapter_bytes: usize,
+    /// Bytes of encoded sources kept for requests that ask about them again: one half for the encoder's output, one for
+    /// cross-attention's keys and values. 0 keeps none; requests of one batch share theirs all the same.
+    pub encoder_cache_bytes: usize,
     /// What [`super::BackboneInfo`] says of the device, such as `cuda:0`.
     pub device: String,
 }
@@ -27,10 +32,12 @@ impl Default for Settings {
         Self {
             max_batch_rows: 32,
             max_batch_tokens: 8192,
+            encoded_between_steps: 1024,
             queue: 256,
             max_source_tokens: 512,
             max_new_tokens: 256,
             adapter_bytes: 1 << 30,
+            encoder_cache_bytes: 256 << 20,
             device: "cpu".into(),
         }
     }
@@ -42,6 +49,7 @@ impl Settings {
         Self {
             max_batch_rows: self.max_batch_rows.max(1),
             max_batch_tokens: self.max_batch_tokens.max(1),
+            encoded_between_steps: self.encoded_between_steps.max(1),
             queue: self.queue.max(1),
             max_source_tokens: self.max_source_tokens.max(1),
             max_new_tokens: self.max_new_tokens.clamp(1, MOST_EVENTS - 1),

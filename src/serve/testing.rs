@@ -23,10 +23,11 @@ pub(super) fn backbone() -> Arc<Backbone> {
     Arc::new(Backbone::open(&dir, &Device::flex()).unwrap())
 }
 
-/// Module lists of all six kinds, of several ranks, at places of every sort; two overlap at most places.
+/// Module lists of all six kinds, of several ranks, at places of every sort; two overlap at most places. The seventh leaves
+/// encoder, keys and values alone, the eighth the encoder.
 pub(super) fn structures(backbone: &Backbone) -> Vec<Arc<Structure>> {
     let lora = |rank, alpha| Kind::Lora { rank, alpha };
-    let lists: [&[(&str, Kind)]; 6] = [
+    let lists: [&[(&str, Kind)]; 8] = [
         &[
             ("encoder.block.0.layer.0.SelfAttention.q", lora(1, 16.0)),
             ("decoder.block.1.layer.1.EncDecAttention.v", lora(3, 4.0)),
@@ -61,6 +62,15 @@ pub(super) fn structures(backbone: &Backbone) -> Vec<Arc<Structure>> {
             ("encoder.block.1.layer.1.DenseReluDense", Kind::ParallelAdapter { bottleneck: 5 }),
             ("encoder.block.0.layer.0.SelfAttention.q", lora(4, 1.0)),
             ("encoder.block.0.layer.0.SelfAttention.q", Kind::Bitfit),
+        ],
+        &[
+            ("decoder.block.0.layer.0.SelfAttention.v", lora(2, 6.0)),
+            ("decoder.block.1.layer.1.EncDecAttention", Kind::Adapter { bottleneck: 3 }),
+            ("decoder.block.1.layer.2.layer_norm", Kind::Lnfit),
+        ],
+        &[
+            ("decoder.block.0.layer.1.EncDecAttention.v", lora(1, 8.0)),
+            ("decoder.block.1.layer.0.SelfAttention.o", Kind::Bitfit),
         ],
     ];
     let structure = |list: &[(&str, Kind)]| {

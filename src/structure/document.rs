@@ -1,7 +1,7 @@
 //! Structures: the chosen delta modules, content-addressed, with where they came from.
 
 use super::space::canonical_order;
-use super::{Budget, DeltaModule, Error, Positions, Result, Selection, Shape, Space, choose};
+use super::{Budget, DeltaModule, Error, Positions, Result, Selection, Serving, Shape, Space, choose};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,9 @@ pub struct Structure {
     /// Where it came from; one entry per search or upload that gave it.
     #[serde(default)]
     pub provenance: Vec<Provenance>,
+    /// What serving it takes and shares, told by a server; ignored in an upload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving: Option<Serving>,
 }
 
 /// One way in which a structure came about.
@@ -122,7 +125,7 @@ impl Structure {
         canonical_order(&Positions::new(shape), &mut modules)?;
         let id = digest(shape, &modules);
         let format = STRUCTURE_FORMAT.into();
-        Ok(Self { format, id, shape: shape.clone(), modules, provenance: vec![provenance] })
+        Ok(Self { format, id, shape: shape.clone(), modules, provenance: vec![provenance], serving: None })
     }
 
     /// The structure that `p` over a space gives under a budget; the p of the whole space go into its provenance.
@@ -175,6 +178,7 @@ impl Structure {
             return Err(Error::Document(format!("the id `{given}` is not the digest of its modules, which is `{id}`")));
         }
         self.id = id;
+        self.serving = None;
         Ok(self)
     }
 
@@ -286,6 +290,9 @@ mod tests {
         let one = structure();
         let text = serde_json::to_string(&one).unwrap();
         assert_eq!(serde_json::from_str::<Structure>(&text).unwrap().validate().unwrap(), one);
+        let told = Structure { serving: Some(one.cost()), ..one.clone() };
+        let text = serde_json::to_string(&told).unwrap();
+        assert_eq!(serde_json::from_str::<Structure>(&text).unwrap().validate().unwrap(), one, "what a server told");
         let check = |change: fn(&mut serde_json::Value), wanted: &str| {
             let mut value = serde_json::to_value(&one).unwrap();
             change(&mut value);

@@ -9,6 +9,7 @@ mod document;
 mod error;
 mod kind;
 mod position;
+mod reach;
 mod selection;
 mod shape;
 mod space;
@@ -20,6 +21,7 @@ pub use document::{ModuleProbability, Origin, Provenance, STRUCTURE_FORMAT, Stru
 pub use error::{Error, Result};
 pub use kind::{DeltaModule, Init, Kind, KindName, TensorSpec};
 pub use position::{PositionId, Positions, Site};
+pub use reach::{MeasuredCost, Reach, Serving, reads_source};
 pub use selection::{Selection, average, choose, chosen_probability, random};
 pub use shape::Shape;
 pub use space::{Space, SpaceSummary, Total};

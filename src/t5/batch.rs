@@ -62,14 +62,19 @@ impl TokenBatch {
 
     /// What to add to attention scores so that padding is not seen: `[rows, 1, 1, width]`, or `None` without padding.
     pub(super) fn mask(&self, device: &Device) -> Option<Tensor<4>> {
-        if self.lengths.iter().all(|length| *length == self.width) {
-            return None;
-        }
-        let mask: Vec<f32> = self
-            .lengths
-            .iter()
-            .flat_map(|length| (0..self.width).map(move |column| if column < *length { 0.0 } else { MASKED }))
-            .collect();
-        Some(Tensor::from_data(TensorData::new(mask, [self.rows(), 1, 1, self.width]), device))
+        mask_of(&self.lengths, self.width, device)
     }
+}
+
+/// The mask of rows of these lengths in a batch of this width, as [`TokenBatch::mask`].
+pub(super) fn mask_of(lengths: &[usize], width: usize, device: &Device) -> Option<Tensor<4>> {
+    if lengths.iter().all(|length| *length == width) {
+        return None;
+    }
+    let row = |length: &usize| {
+        let length = *length;
+        (0..width).map(move |column| if column < length { 0.0 } else { MASKED })
+    };
+    let mask: Vec<f32> = lengths.iter().flat_map(row).collect();
+    Some(Tensor::from_data(TensorData::new(mask, [lengths.len(), 1, 1, width]), device))
 }

@@ -4,6 +4,7 @@
 
 use super::attention::KeysValues;
 use super::batch::MASKED;
+use super::encoded::Memory;
 use super::sharing::Sharing;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -32,17 +33,21 @@ pub(super) struct LayerCache {
 }
 
 impl Cache {
-    /// An empty cache for `rows` rows of at most `capacity` tokens over these cross keys and values.
-    pub(super) fn new(cross: Vec<KeysValues>, cross_mask: Tensor<4>, capacity: usize) -> Self {
-        let device = cross_mask.device();
+    /// An empty cache for rows of at most `capacity` tokens; `of` names the source of each, every source at least once.
+    pub(super) fn new(memory: Memory, of: &[usize], capacity: usize) -> Self {
+        let (device, sources, rows) = (memory.device(), memory.rows(), of.len());
+        let source = memory.layers[0].keys.dims()[2];
+        let cross_mask = memory.mask().unwrap_or_else(|| Tensor::zeros([sources, 1, 1, source], &device));
         let empty = |cross: KeysValues| {
-            let [rows, heads, _, d_kv] = cross.keys.dims();
+            let [_, heads, _, d_kv] = cross.keys.dims();
             let zeros = || Tensor::zeros([rows, heads, capacity, d_kv], &device);
             LayerCache { own: Some(KeysValues { keys: zeros(), values: zeros() }), cross }
         };
-        let rows = cross_mask.dims()[0];
-        let layers = cross.into_iter().map(empty).collect();
-        Self { layers, cross_mask, sources: (0..rows).collect(), sharing: None, lengths: vec![0; rows], capacity }
+        let layers = memory.layers.into_iter().map(empty).collect();
+        let (lengths, all) = (vec![0; rows], (0..sources).collect());
+        let mut cache = Self { layers, cross_mask, sources: all, sharing: None, lengths, capacity };
+        cache.share(of.to_vec(), &device);
+        cache
     }
 
     /// Number of rows.
@@ -200,7 +205,7 @@ impl LayerCache {
 }
 
 /// Places as a tensor.
-fn ids(places: &[usize], device: &Device) -> Tensor<1, Int> {
+pub(super) fn ids(places: &[usize], device: &Device) -> Tensor<1, Int> {
     let ids: Vec<i32> = places.iter().map(|place| *place as i32).collect();
     Tensor::from_data(TensorData::new(ids, [places.len()]), device)
 }
@@ -219,7 +224,7 @@ fn write(cache: Tensor<4>, new: Tensor<4>, positions: &[usize]) -> Tensor<4> {
 }
 
 /// Pads dimension `dim` to `len` with `value`.
-fn widen(tensor: Tensor<4>, dim: usize, len: usize, value: f32) -> Tensor<4> {
+pub(super) fn widen<const D: usize>(tensor: Tensor<D>, dim: usize, len: usize, value: f32) -> Tensor<D> {
     let mut shape = tensor.dims();
     if shape[dim] == len {
         return tensor;

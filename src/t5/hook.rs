@@ -1,6 +1,6 @@
 //! The one hook through which deltas act on the forward pass.
 
-use super::LinearGroup;
+use super::{LinearGroup, Normed};
 use crate::structure::PositionId;
 use burn::tensor::Tensor;
 
@@ -8,7 +8,8 @@ use burn::tensor::Tensor;
 ///
 /// Every method has a default that leaves the frozen output as it is, and is called only where [`Deltas::touches`] says
 /// so (the group's method: where it says so for any of its positions), so that an untouched position costs one lookup.
-/// `linear` may fuse the delta with the product; its default multiplies, then asks `output` position by position.
+/// `linear` and `side_by_side`, of which a pass asks for one, may fuse the delta with the product; their defaults multiply,
+/// then ask `output` position by position.
 /// Prefix kinds would add a method on keys and values; it comes with the first of them.
 pub trait Deltas: Sync {
     /// Whether anything stands at this position.
@@ -32,9 +33,15 @@ pub trait Deltas: Sync {
         each.map(|(position, y)| if self.touches(position) { self.output(position, x, y) } else { y }).collect()
     }
 
-    /// The output of a layer norm: `x_hat` is the normalised input before the norm's own weight, both `[batch, len, d]`.
-    fn norm(&self, _position: PositionId, _x_hat: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
-        y
+    /// The same side by side, `[batch, len, Σ d_out]`.
+    fn side_by_side(&self, group: &LinearGroup, x: &Tensor<3>) -> Tensor<3> {
+        let mut parts = self.linear(group, x);
+        if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 2) }
+    }
+
+    /// The output of a layer norm, `[batch, len, d]`.
+    fn norm(&self, _position: PositionId, normed: &Normed) -> Tensor<3> {
+        normed.output()
     }
 
     /// The output of a linear map or module: `x [batch, len, d_in]`, `y [batch, len, d_out]` -> like `y`.

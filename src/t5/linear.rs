@@ -3,6 +3,7 @@
 use super::Deltas;
 use crate::structure::PositionId;
 use burn::tensor::Tensor;
+use std::ops::Range;
 
 /// One or several linear maps with a common input (q, k, v; cross k, v; wi_0, wi_1), their weights side by side.
 #[derive(Debug, Clone)]
@@ -20,13 +21,21 @@ impl LinearGroup {
         Self { weight, parts }
     }
 
+    /// The positions in the group, each with its columns of the outputs side by side.
+    pub fn columns(&self) -> impl Iterator<Item = (PositionId, Range<usize>)> {
+        self.parts.iter().scan(0, |start, (position, width)| {
+            *start += width;
+            Some((*position, *start - width..*start))
+        })
+    }
+
     /// The positions in the group.
     pub fn positions(&self) -> impl Iterator<Item = PositionId> {
         self.parts.iter().map(|(position, _)| *position)
     }
 
     /// The frozen products side by side: `x [batch, len, d_in] -> [batch, len, Σ d_out]`.
-    fn whole(&self, x: Tensor<3>) -> Tensor<3> {
+    pub fn whole(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, len, d_in] = x.dims();
         // one flat matrix product: a batched one repeats the weight per row
         let x = x.reshape([batch * len, d_in]);
@@ -41,7 +50,11 @@ impl LinearGroup {
 
     /// The frozen products: `x [batch, len, d_in] -> [batch, len, d_out]` each.
     pub fn product(&self, x: Tensor<3>) -> Vec<Tensor<3>> {
-        let y = self.whole(x);
+        self.split(self.whole(x))
+    }
+
+    /// Outputs that stand side by side, `[batch, len, Σ d_out] -> [batch, len, d_out]` each.
+    pub fn split(&self, y: Tensor<3>) -> Vec<Tensor<3>> {
         if self.parts.len() == 1 {
             return vec![y];
         }
@@ -59,8 +72,12 @@ impl LinearGroup {
         if !self.positions().any(|position| deltas.touches(position)) {
             return self.product(x);
         }
-        let x = self.positions().filter(|p| deltas.touches(*p)).fold(x, |x, p| deltas.input(p, x));
-        deltas.linear(self, &x)
+        deltas.linear(self, &self.prepared(x, deltas))
+    }
+
+    /// The input with what deltas make of it.
+    fn prepared(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<3> {
+        self.positions().filter(|p| deltas.touches(*p)).fold(x, |x, p| deltas.input(p, x))
     }
 
     /// The outputs with deltas side by side, `[batch, len, Σ d_out]`.
@@ -68,8 +85,7 @@ impl LinearGroup {
         if !self.positions().any(|position| deltas.touches(position)) {
             return self.whole(x);
         }
-        let mut parts = self.forward(x, deltas);
-        if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 2) }
+        deltas.side_by_side(self, &self.prepared(x, deltas))
     }
 
     /// The output of a group of one.

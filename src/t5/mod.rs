@@ -13,6 +13,7 @@ mod config;
 mod config_file;
 mod decode;
 pub mod device;
+mod encoded;
 mod error;
 mod feed_forward;
 mod hook;
@@ -26,6 +27,7 @@ mod sharing;
 mod source;
 mod stack;
 mod tokenizer;
+mod tree;
 mod weights;
 
 pub use activation::{Activation, ActivationFunction};
@@ -39,12 +41,15 @@ pub use decode::{
     Token, generate, processors,
 };
 pub use device::{DeviceChoice, DeviceError};
+pub use encoded::{Encoded, Memory};
 pub use error::{Error, Result};
 pub use hook::{Deltas, Frozen};
 pub(crate) use kernels::{gelu_new, target_log_probabilities};
 pub use linear::LinearGroup;
-pub use model::{Encoded, T5};
-pub use score::{Target, score_targets};
+pub use model::T5;
+pub use norm::Normed;
+pub use score::{Question, Sources, score_targets};
 pub use source::{ParameterSource, ParameterSpec, parameter_specs};
 pub use tokenizer::{TextPart, TextStream, Tokenizer};
+pub use tree::decoder_positions;
 pub use weights::WeightsFile;

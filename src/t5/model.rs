@@ -1,11 +1,14 @@
 //! The whole model: embedding, encoder, decoder, output layer.
 
 use super::attention::Attention;
+use super::score::Sources;
+use super::sharing::Sharing;
 use super::source::{ParameterSource, ParameterSpec, parameter_specs};
 use super::stack::Stack;
-use super::{Cache, Config, Deltas, Error, LinearGroup, Result, TokenBatch};
+use super::tree::Tree;
+use super::{Cache, Config, Deltas, Encoded, Error, LinearGroup, Memory, Result, TokenBatch};
 use crate::structure::Positions;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 /// A T5 of any version. Plain tensors make it a frozen backbone; tracked ones make it trainable.
 #[derive(Debug, Clone)]
@@ -19,30 +22,6 @@ pub struct T5 {
     pad: u32,
     vocab: usize,
     device: Device,
-}
-
-/// The encoder's output for a batch.
-#[derive(Debug, Clone)]
-pub struct Encoded {
-    /// `[batch, len, d_model]`; rows of padding hold numbers of no meaning.
-    pub hidden: Tensor<3>,
-    /// Added to cross-attention scores, `[batch, 1, 1, len]`; `None` without padding.
-    mask: Option<Tensor<4>>,
-}
-
-impl Encoded {
-    /// These rows, in this order; a row may be named more than once, such as for several targets of one source.
-    pub fn select(&self, rows: &[usize]) -> Self {
-        let ids = row_ids(rows, &self.hidden.device());
-        let mask = self.mask.clone().map(|mask| mask.select(0, ids.clone()));
-        Self { hidden: self.hidden.clone().select(0, ids), mask }
-    }
-}
-
-/// Rows of a batch as a tensor.
-fn row_ids(rows: &[usize], device: &Device) -> Tensor<1, Int> {
-    let ids: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
-    Tensor::from_data(TensorData::new(ids, [rows.len()]), device)
 }
 
 impl T5 {
@@ -98,39 +77,54 @@ impl T5 {
     pub fn encode(&self, batch: &TokenBatch, deltas: &dyn Deltas) -> Encoded {
         let mask = batch.mask(&self.device);
         let hidden = self.encoder.encode(self.embed(batch), mask.as_ref(), deltas);
-        Encoded { hidden, mask }
+        Encoded { hidden, lengths: batch.lengths().to_vec() }
     }
 
     /// Logits under teacher forcing: `inputs` are the decoder's input ids (the start id first) -> `[batch, len, vocab]`.
     pub fn decode(&self, encoded: &Encoded, inputs: &TokenBatch, deltas: &dyn Deltas) -> Tensor<3> {
         let context = |attention: &Attention| attention.project_context(encoded.hidden.clone(), deltas);
-        let x = self.decoder.decode(self.embed(inputs), context, encoded.mask.as_ref(), deltas);
+        let x = self.decoder.decode(self.embed(inputs), context, encoded.mask().as_ref(), deltas);
         self.logits(x, deltas)
     }
 
-    /// The same where each row of `inputs` has its source in `rows`, which may name one several times: keys and values
-    /// of a source are computed once a layer, with `source_deltas`, which are those of the encoded rows.
-    pub(super) fn decode_rows(
+    /// Logits of trees of tokens, one tree a row: `-> [rows, nodes, vocab]`, padded on the right. `of` names the source of
+    /// each row, every source at least once.
+    pub(super) fn decode_trees(
         &self,
-        encoded: &Encoded,
-        source_deltas: &dyn Deltas,
-        rows: &[usize],
-        inputs: &TokenBatch,
+        sources: Sources<'_>,
+        of: &[usize],
+        trees: &[Tree],
         deltas: &dyn Deltas,
-    ) -> Tensor<3> {
-        let rows = row_ids(rows, &self.device);
-        let context =
-            |attention: &Attention| attention.project_context(encoded.hidden.clone(), source_deltas).select(&rows);
-        let mask = encoded.mask.clone().map(|mask| mask.select(0, rows.clone()));
-        let x = self.decoder.decode(self.embed(inputs), context, mask.as_ref(), deltas);
-        self.logits(x, deltas)
+    ) -> Result<Tensor<3>> {
+        let inputs: Vec<&[u32]> = trees.iter().map(|tree| tree.ids.as_slice()).collect();
+        let x = self.embed(&self.batch(&inputs)?);
+        let context = |layer: usize, attention: &Attention| match sources {
+            Sources::Encoded(encoded, deltas) => attention.project_context(encoded.hidden.clone(), deltas),
+            Sources::Memory(memory) => memory.layers[layer].clone(),
+        };
+        let mask = match sources {
+            Sources::Encoded(encoded, _) => encoded.mask(),
+            Sources::Memory(memory) => memory.mask(),
+        };
+        let sharing = Sharing::new(of, &self.device);
+        let x = self.decoder.decode_trees(x, trees, context, mask.as_ref(), sharing.as_ref(), deltas);
+        Ok(self.logits(x, deltas))
+    }
+
+    /// Cross-attention's keys and values of encoded sources.
+    pub fn memory(&self, encoded: &Encoded, deltas: &dyn Deltas) -> Memory {
+        self.decoder.cross(encoded, deltas)
     }
 
     /// Prepares decoding: cross-attention's keys and values are computed once, here. Rows hold at most `capacity` tokens.
     pub fn start(&self, encoded: &Encoded, capacity: usize, deltas: &dyn Deltas) -> Cache {
-        let [rows, source, _] = encoded.hidden.dims();
-        let mask = encoded.mask.clone().unwrap_or_else(|| Tensor::zeros([rows, 1, 1, source], &self.device));
-        Cache::new(self.decoder.cross(&encoded.hidden, deltas), mask, capacity)
+        let rows: Vec<usize> = (0..encoded.rows()).collect();
+        self.start_rows(self.memory(encoded, deltas), &rows, capacity)
+    }
+
+    /// The same from what was computed before: `of` names the source of each row, every source at least once.
+    pub fn start_rows(&self, memory: Memory, of: &[usize], capacity: usize) -> Cache {
+        Cache::new(memory, of, capacity)
     }
 
     /// One decoding step from each row's latest token: `-> [rows, vocab]`.

@@ -35,15 +35,28 @@ impl PositionBias {
         mask: Option<Tensor<4>>,
         device: &Device,
     ) -> PassBias<'_> {
+        let keys: Vec<usize> = (0..keys).collect();
+        self.between(queries.iter().map(|queries| (queries.as_slice(), keys.as_slice())), mask, device)
+    }
+
+    /// Bias of each row's queries against its keys, both given as positions; all rows have as many of both.
+    pub(super) fn between<'r>(
+        &self,
+        rows: impl Iterator<Item = (&'r [usize], &'r [usize])>,
+        mask: Option<Tensor<4>>,
+        device: &Device,
+    ) -> PassBias<'_> {
         let count = self.tables[0].dims()[0];
-        let (rows, len) = (queries.len(), queries[0].len());
-        let index = |query: usize, key: usize| {
-            bucket(key as i64 - query as i64, self.bidirectional, count, self.max_distance) as i32
-        };
-        let ids: Vec<i32> =
-            queries.iter().flatten().flat_map(|query| (0..keys).map(move |key| index(*query, key))).collect();
+        let (mut ids, mut shape) = (Vec::new(), [0; 3]);
+        for (queries, keys) in rows {
+            shape = [shape[0] + 1, queries.len(), keys.len()];
+            let of = |query: &usize, key: &usize| {
+                bucket(*key as i64 - *query as i64, self.bidirectional, count, self.max_distance) as i32
+            };
+            ids.extend(queries.iter().flat_map(|query| keys.iter().map(move |key| of(query, key))));
+        }
+        let [rows, len, keys] = shape;
         let buckets = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows * len * keys]), device);
-        let shape = [rows, len, keys];
         let latest = look_up(&self.tables[0], &buckets, shape, mask.as_ref());
         PassBias { tables: &self.tables, buckets, shape, mask, latest }
     }

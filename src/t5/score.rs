@@ -1,42 +1,80 @@
-//! Scores of given targets: one teacher-forced pass of the decoder over sources that are encoded.
+//! Scores of given targets: one teacher-forced pass of the decoder over sources that are encoded, in which what a source's
+//! targets begin with alike is computed once.
 
 use super::kernels::target_log_probabilities;
-use super::{Backbone, Deltas, Encoded, Error, Result};
+use super::tree::Tree;
+use super::{Backbone, Deltas, Encoded, Error, Memory, Result};
+use burn::tensor::{Int, Tensor, TensorData};
+use std::collections::BTreeMap;
 
-/// A target of one of the encoded rows.
-#[derive(Debug, Clone, Copy)]
-pub struct Target<'a> {
-    /// Row of the encoded batch.
-    pub row: usize,
-    /// Its ids, at least one, with the end token if that is to count.
-    pub ids: &'a [u32],
+/// What the decoder is to see.
+#[derive(Clone, Copy)]
+pub enum Sources<'a> {
+    /// Encoded sources with their deltas: keys and values are computed layer by layer, and held no longer than a layer takes.
+    Encoded(&'a Encoded, &'a dyn Deltas),
+    /// Keys and values that are there already.
+    Memory(&'a Memory),
 }
 
-/// The summed log-probability of each target. `source_deltas` are those of the encoded rows, `deltas` those of the
-/// targets' rows, in the order of the targets.
+/// Targets of one source.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The source.
+    pub source: usize,
+    /// Ids of each target, at least one id and one target, with the end token if that is to count.
+    pub targets: &'a [Vec<u32>],
+}
+
+/// The summed log-probability of each target of each question. Every source has a question; `deltas` are those of the
+/// questions, a row each.
+///
+/// # Errors
+/// If an id is outside of the vocabulary.
 pub fn score_targets(
     backbone: &Backbone,
-    encoded: &Encoded,
-    source_deltas: &dyn Deltas,
-    targets: &[Target],
+    sources: Sources<'_>,
+    questions: &[Question],
     deltas: &dyn Deltas,
-) -> Result<Vec<f32>> {
-    let model = &backbone.model;
-    let shifted = |target: &Target| {
-        let before = &target.ids[..target.ids.len() - 1];
-        std::iter::once(backbone.config.start).chain(before.iter().copied()).collect()
+) -> Result<Vec<Vec<f32>>> {
+    let trees: Vec<_> = questions.iter().map(|one| Tree::new(backbone.config.start, one.targets)).collect();
+    let of: Vec<_> = questions.iter().map(|question| question.source).collect();
+    let logits = backbone.model.decode_trees(sources, &of, &trees, deltas)?; // [rows, nodes, vocab]
+    let [rows, width, vocab] = logits.dims();
+    let logits = logits.reshape([rows * width, vocab]);
+    let asked = |row: usize| {
+        let paths = trees[row].paths.iter().zip(questions[row].targets);
+        paths.flat_map(move |(path, ids)| path.iter().zip(ids).map(move |(node, id)| (row * width + node, *id)))
     };
-    let inputs: Vec<Vec<u32>> = targets.iter().map(shifted).collect();
-    let inputs = model.batch(&inputs)?;
-    let of: Vec<_> = targets.iter().map(|target| target.row).collect();
-    let logits = model.decode_rows(encoded, source_deltas, &of, &inputs, deltas); // [rows, width, vocab]
-    let (rows, width) = (inputs.rows(), inputs.width());
-    let padded =
-        |target: &Target| target.ids.iter().copied().chain(std::iter::repeat(0)).take(width).collect::<Vec<_>>();
-    let ids = targets.iter().flat_map(padded).collect();
-    let vocab = logits.dims()[2];
-    let found = target_log_probabilities(logits.reshape([rows * width, vocab]), ids); // [rows · width]
-    let found = found.try_into_vec_as::<f32>().map_err(|error| Error::Input(error.to_string()))?;
-    let sum = |(found, target): (&[f32], &Target)| found[..target.ids.len()].iter().sum();
-    Ok(found.chunks(width).zip(targets).map(sum).collect())
+    // a node's first id through the kernel; the others of the node by how far their logits lie from that one's
+    let mut first = vec![0; rows * width];
+    let mut seen = vec![false; rows * width];
+    let mut others = BTreeMap::new();
+    for (node, id) in (0..rows).flat_map(asked) {
+        if !std::mem::replace(&mut seen[node], true) {
+            first[node] = id;
+        } else if first[node] != id {
+            others.insert((node, id), 0.0);
+        }
+    }
+    if !others.is_empty() {
+        let at = |node: usize, id: u32| (node * vocab) as i32 + id as i32;
+        let places: Vec<i32> = others.keys().flat_map(|(node, id)| [at(*node, *id), at(*node, first[*node])]).collect();
+        let places = Tensor::<1, Int>::from_data(TensorData::from(places.as_slice()), &logits.device());
+        let picked = floats(logits.clone().reshape([rows * width * vocab]).select(0, places))?;
+        others.values_mut().zip(picked.chunks(2)).for_each(|(further, pair)| *further = pair[0] - pair[1]);
+    }
+    let firsts = floats(target_log_probabilities(logits, first))?; // [rows · nodes]
+    let score = |row: usize| {
+        let paths = trees[row].paths.iter().zip(questions[row].targets);
+        let sum = |(path, ids): (&Vec<usize>, &Vec<u32>)| {
+            let each = path.iter().zip(ids).map(|(node, id)| (row * width + node, *id));
+            each.map(|place| firsts[place.0] + others.get(&place).copied().unwrap_or(0.0)).sum()
+        };
+        paths.map(sum).collect()
+    };
+    Ok((0..rows).map(score).collect())
+}
+
+fn floats(tensor: Tensor<1>) -> Result<Vec<f32>> {
+    tensor.try_into_vec_as::<f32>().map_err(|error| Error::Input(error.to_string()))
 }

@@ -39,17 +39,17 @@ impl Sharing {
         Some(Self { sources, most, order })
     }
 
-    /// `[rows, 1, d] -> [sources, most, d]`.
+    /// `[rows, len, d] -> [sources, most · len, d]`.
     pub(super) fn by_source(&self, x: Tensor<3>) -> Tensor<3> {
-        let d = x.dims()[2];
+        let [_, len, d] = x.dims();
         let x = if let Some((row_of, _)) = &self.order { x.select(0, row_of.clone()) } else { x };
-        x.reshape([self.sources, self.most, d])
+        x.reshape([self.sources, self.most * len, d])
     }
 
-    /// `[sources, most, d] -> [rows, 1, d]`.
+    /// `[sources, most · len, d] -> [rows, len, d]`.
     pub(super) fn by_row(&self, x: Tensor<3>) -> Tensor<3> {
-        let [sources, most, d] = x.dims();
-        let x = x.reshape([sources * most, 1, d]);
+        let [sources, queries, d] = x.dims();
+        let x = x.reshape([sources * self.most, queries / self.most, d]);
         if let Some((_, place_of)) = &self.order { x.select(0, place_of.clone()) } else { x }
     }
 }
@@ -63,16 +63,17 @@ mod tests {
     fn check(of: &[usize], wanted: &[&[usize]]) {
         let device = Device::flex();
         let rows = of.len();
-        let x =
-            Tensor::<3>::from_data(TensorData::new((0..rows).map(|row| row as f32).collect(), [rows, 1, 1]), &device);
+        let numbers: Vec<f32> = (0..rows).flat_map(|row| [row as f32; 2]).collect();
+        let x = Tensor::<3>::from_data(TensorData::new(numbers, [rows, 2, 1]), &device);
         let Some(sharing) = Sharing::new(of, &device) else {
             assert!(wanted.is_empty(), "{of:?}");
             return;
         };
         let laid = sharing.by_source(x.clone());
-        let [_, most, _] = laid.dims();
-        let values: Vec<usize> =
-            laid.clone().try_into_vec_as::<f32>().unwrap().iter().map(|row| *row as usize).collect();
+        let most = laid.dims()[1] / 2;
+        let values = laid.clone().try_into_vec_as::<f32>().unwrap();
+        assert!(values.chunks(2).all(|pair| pair[0] == pair[1]), "a row's queries stand together");
+        let values: Vec<usize> = values.iter().step_by(2).map(|row| *row as usize).collect();
         for (places, wanted) in values.chunks(most).zip(wanted) {
             assert_eq!(&places[..wanted.len()], *wanted, "{of:?}");
         }

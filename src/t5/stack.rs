@@ -2,11 +2,13 @@
 
 use super::attention::{Attention, KeysValues};
 use super::cache::Cache;
+use super::encoded::{Encoded, Memory};
 use super::feed_forward::FeedForward;
 use super::norm::Norm;
 use super::position_bias::PositionBias;
 use super::sharing::Sharing;
 use super::source::{ParameterSource, ParameterSpec};
+use super::tree::Tree;
 use super::{Config, Deltas, LinearGroup, Result};
 use crate::structure::{PositionId, Positions};
 use burn::tensor::{Tensor, TensorData};
@@ -153,10 +155,39 @@ impl Stack {
         self.last_norm.forward(x, deltas)
     }
 
+    /// The decoder over trees of tokens: `x [rows, nodes, d]`, padded on the right, `-> [rows, nodes, d]`. `context` gives a
+    /// layer's keys and values by source, as in [`Stack::decode`]; `sharing` says whose rows are whose.
+    pub(super) fn decode_trees(
+        &self,
+        mut x: Tensor<3>,
+        trees: &[Tree],
+        context: impl Fn(usize, &Attention) -> KeysValues,
+        mask: Option<&Tensor<4>>,
+        sharing: Option<&Sharing>,
+        deltas: &dyn Deltas,
+    ) -> Tensor<3> {
+        let (width, device) = (x.dims()[1], x.device());
+        let forms = Tree::forms(trees);
+        let padded = |tree: &Tree| {
+            let depths = tree.depths.iter().copied();
+            depths.chain(std::iter::repeat(0)).take(width).collect::<Vec<_>>()
+        };
+        let depths: Vec<_> = forms.iter().map(padded).collect();
+        let seen = Tree::mask(forms, width, &device);
+        let mut bias = self.bias.between(depths.iter().map(|d| (d.as_slice(), d.as_slice())), Some(seen), &device);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let (_, attention) = block.cross.as_ref().expect("a decoder block has cross-attention");
+            let cross = Context { keys_values: context(index, attention), mask, sharing };
+            x = block.forward(x, bias.of(index), Some(cross), |own| own, deltas);
+        }
+        self.last_norm.forward(x, deltas)
+    }
+
     /// Cross-attention's keys and values of every layer.
-    pub(super) fn cross(&self, encoded: &Tensor<3>, deltas: &dyn Deltas) -> Vec<KeysValues> {
+    pub(super) fn cross(&self, encoded: &Encoded, deltas: &dyn Deltas) -> Memory {
         let each = self.blocks.iter().filter_map(|block| block.cross.as_ref());
-        each.map(|(_, attention)| attention.project_context(encoded.clone(), deltas)).collect()
+        let layers = each.map(|(_, attention)| attention.project_context(encoded.hidden.clone(), deltas)).collect();
+        Memory { layers, lengths: encoded.lengths.clone() }
     }
 
     /// One decoding step: `x [rows, 1, d]` holds each row's latest token; `-> [rows, 1, d]`.

@@ -1,7 +1,7 @@
 //! Scoring of label words, and a task's metric over a split.
 
 use super::{EncodedTask, Example, Result, side_by_side};
-use crate::t5::{Backbone, Deltas, Target, score_targets};
+use crate::t5::{Backbone, Deltas, Question, Sources, score_targets};
 use crate::task::Split;
 
 /// A task's score on some rows.
@@ -26,10 +26,8 @@ pub fn label_scores(
     candidates: &[Vec<u32>],
 ) -> Result<Vec<Vec<f32>>> {
     let encoded = backbone.model.encode(&backbone.model.batch(sources)?, deltas);
-    let of = |row| candidates.iter().map(move |ids| Target { row, ids });
-    let targets: Vec<_> = (0..sources.len()).flat_map(of).collect();
-    let scores = score_targets(backbone, &encoded, deltas, &targets, deltas)?;
-    Ok(scores.chunks(candidates.len()).map(<[f32]>::to_vec).collect())
+    let questions: Vec<_> = (0..sources.len()).map(|source| Question { source, targets: candidates }).collect();
+    Ok(score_targets(backbone, Sources::Encoded(&encoded, deltas), &questions, deltas)?)
 }
 
 /// The task's score on the first `rows` rows of a split, or on all.

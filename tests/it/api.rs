@@ -2,6 +2,7 @@
 //! leave the registry, its blobs included, as it was.
 
 mod bench;
+mod changing;
 mod failures;
 mod refusals;
 mod routes;

@@ -373,7 +373,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Gives a structure with its provenance. */
+        /** Gives a structure with its provenance, and with what serving it takes and shares. */
         get: operations["get_structure"];
         put?: never;
         post?: never;
@@ -634,6 +634,11 @@ export interface components {
              */
             temperature?: number | null;
             /**
+             * Format: double
+             * @description Seconds after which the request is given up with 504; without end if absent.
+             */
+            timeout?: number | null;
+            /**
              * @description Not in OpenAI's interface, as all that follows; names and meanings are those of transformers' `GenerationConfig`.
              *     Draw among so many of the likeliest tokens, 0 (if absent) for all; needs `temperature`.
              */
@@ -865,6 +870,16 @@ export interface components {
             /** @description The file. */
             path: string;
         };
+        /** @description A label with its probability among all labels. */
+        LabelScore: {
+            /** @description The label word, or candidate number. */
+            label: string;
+            /**
+             * Format: double
+             * @description Its probability.
+             */
+            probability: number;
+        };
         /** @description Files of rows, and how to read them. Paths are relative to the data folder, or to `folder` inside it. */
         Layout: {
             /** @description The column of each field; a field left out stands in the column of its own name. */
@@ -972,6 +987,8 @@ export interface components {
                 origin: components["schemas"]["Origin"];
                 /** @description Trained parameters. */
                 parameters: number;
+                /** @description What serving it takes and shares. */
+                serving: components["schemas"]["Serving"];
                 /** @description The backbone shape that it fits. */
                 shape: components["schemas"]["Shape"];
                 /** @description Tasks that it was searched on. */
@@ -1058,6 +1075,31 @@ export interface components {
             }[] | null;
         };
         /**
+         * @description What a structure's modules add to a request on one thread of the server's machine: the shortest of a few runs when it was
+         *     first asked, other work of the machine included. The backbone's own time is not in it.
+         */
+        MeasuredCost: {
+            /** @description Tokens made. */
+            new_tokens: number;
+            /**
+             * Format: double
+             * @description Microseconds of the request.
+             */
+            request_microseconds: number;
+            /**
+             * Format: double
+             * @description Of these, microseconds for the source: none where its encoding is shared or cached.
+             */
+            source_microseconds: number;
+            /** @description Tokens of the request's source. */
+            source_tokens: number;
+            /**
+             * Format: double
+             * @description Microseconds for each token made.
+             */
+            token_microseconds: number;
+        };
+        /**
          * @description How a task's answers are scored; higher is better.
          * @enum {string}
          */
@@ -1130,10 +1172,12 @@ export interface components {
         Prediction: {
             /** @description The most likely label word, or candidate number. */
             label: string;
-            /** @description The probability of each, which sum to 1. */
+            /** @description The probability of each, which sum to 1; of the likeliest ones alone if `top_k` was given. */
             scores: {
                 [key: string]: number;
             };
+            /** @description The likeliest ones, best first, if `top_k` was given. */
+            top?: components["schemas"]["LabelScore"][] | null;
             /**
              * Format: double
              * @description The expected value, where the task asks for a number.
@@ -1152,11 +1196,36 @@ export interface components {
             }[];
             /** @description Task whose template and labels to use; the one that each adapter was trained on if absent. */
             task?: string | null;
+            /**
+             * Format: double
+             * @description Seconds after which the request is given up with 504; without end if absent.
+             */
+            timeout?: number | null;
+            /** @description Tell only so many of the likeliest labels; all if absent. */
+            top_k?: number | null;
         };
         /** @description What was predicted. */
         PredictionResponse: {
             /** @description One entry for each adapter, in the order of the request. */
             data: components["schemas"]["AdapterPredictions"][];
+            /** @description What answering took. */
+            usage: components["schemas"]["PredictionUsage"];
+        };
+        /** @description What answering took. An input counts once for each adapter. */
+        PredictionUsage: {
+            /** @description Tokens of those whose encoding was there already. */
+            cached_tokens: number;
+            /**
+             * @description Those whose encoding was there already: that of the same text for another adapter that leaves the encoder alone, or for
+             *     an earlier request.
+             */
+            encoder_shared: number;
+            /** @description Inputs answered. */
+            inputs: number;
+            /** @description Those whose cross-attention keys and values were there as well. */
+            keys_values_shared: number;
+            /** @description Tokens of the inputs. */
+            prompt_tokens: number;
         };
         /** @description How far a running job is; what does not apply is absent. */
         Progress: {
@@ -1246,6 +1315,11 @@ export interface components {
         };
         /** @description One text or several, or their token ids. */
         Prompt: string | string[] | number[] | number[][];
+        /** @description More of the prompts' tokens. */
+        PromptTokensDetails: {
+            /** @description Tokens of prompts whose encoding was there already: made for an earlier request, or for another one at the same time. */
+            cached_tokens: number;
+        };
         /** @description One way in which a structure came about. */
         Provenance: {
             /** @description Digest of the backbone's weights. */
@@ -1457,6 +1531,26 @@ export interface components {
          */
         Selection: "greedy" | "exact";
         /**
+         * @description What serving a structure takes and shares. It follows from the modules and the machine, and is no part of the document: in
+         *     an upload it is ignored.
+         */
+        Serving: {
+            /** @description Bytes of its delta weights in memory, in f32. */
+            bytes: number;
+            /**
+             * @description The first position that it touches, in the order of a forward pass: up to there a text's activations are the bare
+             *     backbone's.
+             */
+            first_position?: string | null;
+            measured?: components["schemas"]["MeasuredCost"] | null;
+            /** @description Trained parameters. */
+            parameters: number;
+            /** @description Whether it shares the encoder's output of a text with the bare backbone and other such adapters. */
+            shares_encoder: boolean;
+            /** @description Whether it shares cross-attention's keys and values with them as well. */
+            shares_keys_values: boolean;
+        };
+        /**
          * @description The sizes of a T5, which decide where delta modules can stand and how large they are.
          *
          *     A structure fits every backbone of the same shape; the vocabulary counts only if `lm_head` is touched.
@@ -1534,6 +1628,7 @@ export interface components {
             modules: components["schemas"]["DeltaModule"][];
             /** @description Where it came from; one entry per search or upload that gave it. */
             provenance?: components["schemas"]["Provenance"][];
+            serving?: components["schemas"]["Serving"] | null;
             /** @description The backbone shape that it fits. */
             shape: components["schemas"]["Shape"];
         };
@@ -1558,6 +1653,8 @@ export interface components {
             origin: components["schemas"]["Origin"];
             /** @description Trained parameters. */
             parameters: number;
+            /** @description What serving it takes and shares. */
+            serving: components["schemas"]["Serving"];
             /** @description The backbone shape that it fits. */
             shape: components["schemas"]["Shape"];
             /** @description Tasks that it was searched on. */
@@ -1740,6 +1837,8 @@ export interface components {
             completion_tokens: number;
             /** @description Tokens of all prompts. */
             prompt_tokens: number;
+            /** @description More of the prompts' tokens. */
+            prompt_tokens_details: components["schemas"]["PromptTokensDetails"];
             /** @description Both. */
             total_tokens: number;
         };

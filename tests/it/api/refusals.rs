@@ -299,6 +299,7 @@ async fn completions_that_would_not_do_what_they_ask() {
     check(&bench, ask("max_tokens", json!(9999)), 422, "request_invalid", "give 1 to 1024").await;
     check(&bench, ask("stop", json!([""])), 422, "request_invalid", "none of them empty").await;
     check(&bench, ask("prompt", json!([])), 422, "request_invalid", "give 1 to").await;
+    check(&bench, ask("timeout", json!(0)), 422, "request_invalid", "`timeout` is 0").await;
     check(&bench, ask("prompt", json!([5000])), 422, "request_invalid", "token id 5000").await;
     check(&bench, ask("prompt", json!("x".repeat(5000))), 422, "input_too_long", "5001 tokens").await;
 }
@@ -311,6 +312,10 @@ async fn predictions_that_do_not_fit_their_task() {
     let wrong = ask(json!({"adapter": "sst2", "inputs": [{"sentence": "x"}, {"text": "x"}]}));
     assert_eq!(check(&bench, wrong, 422, "task_data_invalid", "`sentence` is missing").await, "inputs[1]");
     check(&bench, ask(json!({"adapter": "sst2", "inputs": []})), 422, "request_invalid", "give 1 to").await;
+    let never = ask(json!({"adapter": "sst2", "inputs": input, "timeout": -1}));
+    assert_eq!(check(&bench, never, 422, "request_invalid", "`timeout` is -1").await, "timeout");
+    let none = ask(json!({"adapter": "sst2", "inputs": input, "top_k": 0}));
+    assert_eq!(check(&bench, none, 422, "request_invalid", "`top_k` is 0").await, "top_k");
     check(&bench, ask(json!({"inputs": input})), 422, "request_invalid", "either `adapter`").await;
     let both = json!({"adapter": "sst2", "adapters": ["sst2"], "inputs": input});
     check(&bench, ask(both), 422, "request_invalid", "either `adapter`").await;

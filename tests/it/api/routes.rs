@@ -41,8 +41,19 @@ async fn structures() {
     assert_eq!(made.header("location"), format!("/v1/structures/{id}"));
     assert_eq!(made.expect(201), document);
     assert_eq!(bench.post("/v1/structures", document.clone()).await.expect(200), document);
-    assert_eq!(bench.get(&format!("/v1/structures/{id}")).await.expect(200), document);
-    assert_eq!(bench.get(&format!("/v1/structures/{}", &id[..8])).await.expect(200), document);
+    let mut found = bench.get(&format!("/v1/structures/{id}")).await.expect(200);
+    assert_eq!(bench.get(&format!("/v1/structures/{}", &id[..8])).await.expect(200), found);
+    let again = bench.post("/v1/structures", found.clone()).await.expect(200);
+    assert_eq!(again["id"], id, "what the server told of it is no part of it");
+    let serving = found.as_object_mut().unwrap().remove("serving").unwrap();
+    assert_eq!(found, document);
+    assert_eq!(serving["first_position"], "encoder.block.0.layer.0.SelfAttention.q");
+    assert_eq!((&serving["shares_encoder"], &serving["shares_keys_values"]), (&json!(false), &json!(false)));
+    assert_eq!((&serving["parameters"], &serving["bytes"]), (&json!(192), &json!(4 * 192)));
+    let measured = &serving["measured"];
+    let [request, source, token] = ["request_microseconds", "source_microseconds", "token_microseconds"]
+        .map(|name| measured[name].as_f64().unwrap());
+    assert!(source > 0.0 && token > 0.0 && (request - source - 16.0 * token).abs() < 1e-6, "{measured}");
     let list = bench.get("/v1/structures?source_task=sst2&space=mix&limit=5").await.expect(200);
     let entry = &list["data"][0];
     assert_eq!((&entry["id"], &entry["modules"], &entry["parameters"]), (&json!(id), &json!(2), &json!(192)));
@@ -195,6 +206,12 @@ async fn aliases_move_by_compare_and_set() {
     bench.delete("/v1/adapters/sst2/aliases/production").await.expect(404);
 }
 
+fn usage(prompt: usize, made: usize, cached: usize) -> Value {
+    let details = json!({"cached_tokens": cached});
+    json!({"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made,
+        "prompt_tokens_details": details})
+}
+
 #[tokio::test]
 async fn completions() {
     let bench = Bench::stocked().await;
@@ -204,7 +221,9 @@ async fn completions() {
     let choice =
         |i: usize, text: &str, why: &str| json!({"index": i, "text": text, "logprobs": null, "finish_reason": why});
     assert_eq!(bare["choices"], json!([choice(0, "one", "stop"), choice(1, "two", "stop")]));
-    assert_eq!(bare["usage"], json!({"prompt_tokens": 8, "completion_tokens": 6, "total_tokens": 14}));
+    assert_eq!(bare["usage"], usage(8, 6, 0));
+    let again = ask(json!({"model": "tiny", "prompt": ["again", "two"]})).await.expect(200);
+    assert_eq!(again["usage"], usage(10, 8, 6), "tokens of prompts whose encoding was there");
     let adapter = bench.get("/v1/adapters/sst2").await.json();
     let digest = adapter["aliases"]["latest"].as_str().unwrap();
     let answer = ask(json!({"model": "sst2@latest", "prompt": "hi"})).await.expect(200);
@@ -227,7 +246,7 @@ async fn completions_with_several_texts_and_log_probabilities() {
     let texts: Vec<_> = drawn["choices"].as_array().unwrap().iter().map(|c| (&c["index"], &c["text"])).collect();
     let wanted = ["a", "a#1", "b", "b#1"].map(Value::from);
     assert!(texts.iter().enumerate().all(|(at, (index, text))| **index == at && **text == wanted[at]), "{drawn}");
-    assert_eq!(drawn["usage"], json!({"prompt_tokens": 4, "completion_tokens": 8, "total_tokens": 12}));
+    assert_eq!(drawn["usage"], usage(4, 8, 0));
 
     let told = ask(json!({"model": "tiny", "prompt": "aé.", "logprobs": 2, "stop": "."})).await.expect(200);
     let found = &told["choices"][0];
@@ -258,8 +277,8 @@ async fn completions_stream() {
     assert_eq!(parts.pop(), Some("data: [DONE]"));
     let parts: Vec<Value> =
         parts.iter().map(|part| serde_json::from_str(part.strip_prefix("data: ").unwrap()).unwrap()).collect();
-    let (usage, parts) = parts.split_last().unwrap();
-    assert_eq!(usage["usage"], json!({"prompt_tokens": 6, "completion_tokens": 4, "total_tokens": 10}));
+    let (last, parts) = parts.split_last().unwrap();
+    assert_eq!(last["usage"], usage(6, 4, 0));
     let of = |index: usize| {
         let choices = parts.iter().map(|part| &part["choices"][0]).filter(move |choice| choice["index"] == index);
         choices.map(|choice| (choice["text"].as_str().unwrap().to_string(), choice["finish_reason"].clone()))
@@ -303,12 +322,33 @@ async fn predictions() {
     let scores = &data["predictions"][0]["scores"];
     let (yes, no) = (scores["positive"].as_f64().unwrap(), scores["negative"].as_f64().unwrap());
     assert!((yes + no - 1.0).abs() < 1e-9 && (yes / no - 1.9f64.exp()).abs() < 1e-3, "{scores}");
-    let several = json!({"adapters": ["sst2", "tiny"], "task": "sst2", "inputs": inputs});
+    assert_eq!(answer["usage"]["encoder_shared"], 0);
+    let several = json!({"adapters": ["sst2", "tiny"], "task": "sst2", "inputs": inputs, "top_k": 1});
     let answer = bench.post("/v1/predictions", several).await.expect(200);
+    for (input, label) in ["positive", "negative"].iter().enumerate() {
+        for data in answer["data"].as_array().unwrap() {
+            let found = &data["predictions"][input];
+            assert_eq!((&found["label"], &found["top"][0]["label"]), (&json!(label), &json!(label)), "{answer}");
+            assert_eq!((found["top"].as_array().unwrap().len(), found["scores"].as_object().unwrap().len()), (1, 1));
+        }
+    }
     assert_eq!(
         (&answer["data"][1]["adapter"], &answer["data"][1]["adapter_generation"]),
         (&json!("tiny"), &Value::Null)
     );
+}
+
+#[tokio::test]
+async fn predictions_tell_what_was_shared() {
+    let bench = Bench::stocked().await;
+    let inputs = json!([{"sentence": "again"}, {"sentence": "new"}]);
+    let several = json!({"adapters": ["sst2", "tiny"], "task": "sst2", "inputs": inputs});
+    let answer = bench.post("/v1/predictions", several).await.expect(200);
+    let tokens = |text: &str| format!("sst2 sentence: {text}").len() + 1;
+    let (again, new) = (tokens("again"), tokens("new"));
+    let usage = json!({"inputs": 4, "encoder_shared": 2, "keys_values_shared": 0, "prompt_tokens": 2 * (again + new),
+        "cached_tokens": 2 * again});
+    assert_eq!(answer["usage"], usage);
 }
 
 #[tokio::test]

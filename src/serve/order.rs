@@ -1,0 +1,141 @@
+//! Who goes next: fairness between adapters by the tokens that each asks for (weighted fair queueing).
+//!
+//! There is a clock of tokens, of which each adapter that has requests waiting gets an equal share. A request's turn is the
+//! time at which its adapter's earlier requests would be through on such a share. So an adapter that floods the queue delays
+//! itself and nobody else, long requests count for more than short ones, and none starves: the clock goes on with whatever is
+//! taken, and who comes later has a later turn.
+
+use super::Command;
+use std::collections::HashMap;
+
+/// Flows that are remembered before those are forgotten that are through.
+const FLOWS: usize = 1024;
+
+/// The turns of what waits.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    now: usize,
+    /// When the requests of each generation, or of the bare backbone, are through.
+    through: HashMap<Option<String>, usize>,
+}
+
+impl Turns {
+    /// The turn of a request of so many tokens that has come: the lesser goes first, of equals the one that came first.
+    pub(super) fn come(&mut self, flow: Option<&str>, tokens: usize) -> usize {
+        if self.through.len() > FLOWS {
+            let now = self.now;
+            self.through.retain(|_, through| *through > now);
+        }
+        let through = self.through.entry(flow.map(String::from)).or_default();
+        let turn = self.now.max(*through);
+        *through = turn + tokens;
+        turn
+    }
+
+    /// A request of so many tokens has been taken, while those of so many flows waited.
+    pub(super) fn taken(&mut self, tokens: usize, flows: usize) {
+        self.now += tokens.div_ceil(flows.max(1));
+    }
+
+    /// Nothing waits: all begin anew.
+    pub(super) fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Command {
+    /// Whose request it is.
+    pub(super) fn flow(&self) -> Option<&str> {
+        self.adapter().map(|adapter| adapter.generation.as_str())
+    }
+
+    /// Tokens that it may take: those of its source, and those that it may make or wants scored.
+    pub(super) fn tokens(&self) -> usize {
+        let made = match self {
+            Command::Generate(generate) => {
+                let settings = &generate.request.settings;
+                settings.rows() * settings.max_new_tokens
+            }
+            Command::Score(score) => score.request.targets.iter().map(Vec::len).sum(),
+        };
+        self.ids().len() + made
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A queue from which one request is taken at a time; requests are letters with their tokens.
+    #[derive(Default)]
+    struct Queue {
+        turns: Turns,
+        waiting: Vec<(usize, String)>,
+    }
+
+    impl Queue {
+        fn come(&mut self, word: &str) {
+            let turn = self.turns.come(Some(&word[..1]), word[1..].parse().unwrap());
+            self.waiting.push((turn, word.into()));
+        }
+
+        fn take(&mut self) -> String {
+            let at = (0..self.waiting.len()).min_by_key(|at| self.waiting[*at].0).unwrap();
+            let mut flows: Vec<_> = self.waiting.iter().map(|(_, word)| &word[..1]).collect();
+            flows.sort();
+            flows.dedup();
+            self.turns.taken(self.waiting[at].1[1..].parse().unwrap(), flows.len());
+            self.waiting.remove(at).1
+        }
+    }
+
+    #[test]
+    fn flows_share_alike_by_tokens() {
+        let check = |requests: &str, wanted: &str| {
+            let mut queue = Queue::default();
+            requests.split(' ').for_each(|word| queue.come(word));
+            let found: Vec<_> = requests.split(' ').map(|_| queue.take()).collect();
+            assert_eq!(found.join(" "), wanted);
+        };
+        check("a9 a9 a9 a9 b9 c9", "a9 b9 c9 a9 a9 a9");
+        check("a9 a9 b9 b9", "a9 b9 a9 b9");
+        check("a1 a2 a3 a4", "a1 a2 a3 a4");
+        check("a90 a90 b10 b10 b10 b10", "a90 b10 b10 b10 b10 a90");
+    }
+
+    /// While ever new flows come, with one request each, the second request of a flow has its turn; and a flow that was idle
+    /// has saved nothing up.
+    #[test]
+    fn none_starves() {
+        let mut queue = Queue::default();
+        ["a40", "a40", "b10", "c10"].iter().for_each(|word| queue.come(word));
+        let newcomers = ('d'..='z').map(|letter| format!("{letter}10"));
+        let taken: Vec<_> = newcomers
+            .map(|word| {
+                queue.come(&word);
+                queue.take()
+            })
+            .collect();
+        let second = taken.iter().rposition(|word| word == "a40").unwrap();
+        assert!(taken.iter().filter(|word| *word == "a40").count() == 2 && second < 21, "{taken:?}");
+
+        let mut queue = Queue::default();
+        (0..20).for_each(|_| queue.come("a10"));
+        (0..10).for_each(|_| assert_eq!(queue.take(), "a10"));
+        (0..10).for_each(|_| queue.come("b10"));
+        let found: String = (0..10).map(|_| queue.take().remove(0)).collect();
+        assert_eq!(found.matches('b').count(), 5, "{found}");
+    }
+
+    #[test]
+    fn flows_that_are_through_are_forgotten() {
+        let mut turns = Turns::default();
+        for n in 0..5000 {
+            turns.come(Some(&n.to_string()), 1);
+            turns.taken(1, 1);
+        }
+        assert!(turns.through.len() <= FLOWS + 1);
+        turns.reset();
+        assert_eq!((turns.now, turns.through.len()), (0, 0));
+    }
+}

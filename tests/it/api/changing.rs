@@ -1,0 +1,171 @@
+//! Many clients of a real engine while adapters are replaced, deleted and made again under their names: each answer is that
+//! of the generation that it names.
+
+use super::bench::{json_request, upload_request};
+use axum::{Router, body::Body, http::Request};
+use http_body_util::BodyExt;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use s3delta::api::{AppState, Tokens, router};
+use s3delta::config::Config;
+use s3delta::delta::{DeltaWeights, Layout, Metadata, Single};
+use s3delta::jobs::{Failure, Jobs};
+use s3delta::registry::Registry;
+use s3delta::serve::{self, Settings, Text};
+use s3delta::structure::{DeltaModule, Kind, Origin, Provenance, Structure};
+use s3delta::t5::{Backbone, DecodeSettings, Tokenizer, generate};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use tower::ServiceExt;
+
+const CLIENTS: usize = 64;
+/// Requests of a client.
+const REQUESTS: usize = 6;
+/// Tokens of an answer at most.
+const TOKENS: usize = 12;
+const NAMES: [&str; 3] = ["red", "green", "blue"];
+
+/// An adapter that may be uploaded under any name.
+struct Variant {
+    structure: Structure,
+    weights: Vec<u8>,
+    single: Single,
+}
+
+fn variants(backbone: &Backbone) -> Vec<Variant> {
+    let lora = Kind::Lora { rank: 2, alpha: 8.0 };
+    let lists: [&[(&str, Kind)]; 3] = [
+        &[("encoder.block.0.layer.0.SelfAttention.q", lora), ("decoder.block.1.layer.2.layer_norm", Kind::Lnfit)],
+        &[("decoder.block.0.layer.0.SelfAttention.v", lora), ("lm_head", lora)],
+        &[("decoder.block.1.layer.1.EncDecAttention.k", lora), ("decoder.final_layer_norm", Kind::Bitfit)],
+    ];
+    let variant = |number: usize| {
+        let modules = lists[number % 3].iter().map(|(position, kind)| DeltaModule::new(*position, *kind)).collect();
+        let structure = Structure::new(backbone.shape(), modules, Provenance::new(Origin::Manual)).unwrap();
+        let layout = Layout::new(&backbone.positions, &structure.modules).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(number as u64);
+        let values: Vec<f32> = (0..layout.len()).map(|_| rng.random_range(-0.7..0.7)).collect();
+        let single = Single::new(&layout, &values, backbone.positions.len(), backbone.model.device());
+        let metadata =
+            Metadata { structure: structure.id.clone(), backbone: backbone.digest.clone(), ..Metadata::default() };
+        let weights = DeltaWeights { values, metadata }.to_bytes(&backbone.positions, &structure).unwrap();
+        Variant { structure, weights, single }
+    };
+    (0..9).map(variant).collect()
+}
+
+/// Status and body of a reply.
+async fn call(router: &Router, request: Request<Body>) -> (u16, Value) {
+    let reply = router.clone().oneshot(request).await.unwrap();
+    let status = reply.status().as_u16();
+    let bytes = reply.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&bytes).unwrap_or_default())
+}
+
+/// Uploads a variant under a name; gives its generation.
+async fn upload(router: &Router, name: &str, variant: &Variant) -> String {
+    let structure = serde_json::to_string(&variant.structure).unwrap();
+    let (status, adapter) =
+        call(router, upload_request(&[("name", name), ("structure", &structure)], &variant.weights)).await;
+    assert!((200..300).contains(&status), "{adapter}");
+    adapter["aliases"]["latest"].as_str().unwrap().to_string()
+}
+
+fn prompt(number: usize) -> Vec<u32> {
+    (0..3 + 4 * number as u32 % 11).map(|at| 5 + (at * 37 + number as u32 * 11) % 90).chain([1]).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_answer_is_that_of_the_generation_that_it_names() {
+    let backbone = Arc::new(crate::reference::backbone("tiny-v1.1"));
+    let home = tempfile::tempdir().unwrap();
+    let registry = Registry::open(home.path()).unwrap();
+    // adapters leave memory and come back, and sources the cache
+    let settings =
+        Settings { adapter_bytes: 4000, max_batch_rows: 12, encoder_cache_bytes: 30_000, ..Settings::default() };
+    let engine = serve::start(Arc::clone(&backbone), Arc::new(Text::from(Tokenizer::bytes())), settings).unwrap();
+    let jobs = Jobs::new(registry.clone(), engine.backbone().clone(), 1, Arc::new(|_, _| Err(Failure::Stopped)));
+    let state = AppState::new(registry, engine.clone(), jobs, Config::default(), Tokens::default());
+    let router = router(state);
+    let variants = Arc::new(variants(&backbone));
+    let generations = Arc::new(Mutex::new(HashMap::new()));
+    for (number, name) in NAMES.into_iter().enumerate() {
+        let generation = upload(&router, name, &variants[number]).await;
+        generations.lock().unwrap().insert(generation, number);
+    }
+    let left = Arc::new(AtomicUsize::new(CLIENTS));
+    let changes = {
+        let (router, variants, generations, left) =
+            (router.clone(), variants.clone(), generations.clone(), left.clone());
+        tokio::spawn(async move {
+            let (mut rng, mut changes) = (ChaCha8Rng::seed_from_u64(7), 0);
+            while left.load(Ordering::Relaxed) > 0 {
+                let name = NAMES[rng.random_range(0..NAMES.len())];
+                let path = format!("/v1/adapters/{name}");
+                if rng.random_range(0..3) == 0 {
+                    let (status, body) = call(&router, Request::delete(&path).body(Body::empty()).unwrap()).await;
+                    assert_eq!(status, 204, "{body}");
+                }
+                let number = rng.random_range(0..variants.len());
+                let generation = upload(&router, name, &variants[number]).await;
+                generations.lock().unwrap().insert(generation.clone(), number);
+                let alias = json_request("PUT", &format!("{path}/aliases/live"), &json!({"generation": generation}));
+                let (status, body) = call(&router, alias).await;
+                assert_eq!(status, 200, "{body}");
+                changes += 1;
+            }
+            changes
+        })
+    };
+    let client = |client: usize| {
+        let (router, left) = (router.clone(), left.clone());
+        async move {
+            let (mut rng, mut answers) = (ChaCha8Rng::seed_from_u64(100 + client as u64), Vec::new());
+            while answers.len() < REQUESTS {
+                let (name, number) = (NAMES[rng.random_range(0..NAMES.len())], rng.random_range(0..4));
+                let alias = ["", "@live"][rng.random_range(0..2)];
+                let request =
+                    json!({"model": format!("{name}{alias}"), "prompt": prompt(number), "max_tokens": TOKENS});
+                let (status, body) = call(&router, json_request("POST", "/v1/completions", &request)).await;
+                match status {
+                    200 => {
+                        let generation = body["adapter_generation"].as_str().unwrap().to_string();
+                        answers.push((generation, number, body["choices"][0]["text"].as_str().unwrap().to_string()));
+                    }
+                    // between its deletion and its return, or before the alias is there again
+                    404 => tokio::task::yield_now().await,
+                    _ => panic!("{status}: {body}"),
+                }
+            }
+            left.fetch_sub(1, Ordering::Relaxed);
+            answers
+        }
+    };
+    let clients: Vec<_> = (0..CLIENTS).map(|number| tokio::spawn(client(number))).collect();
+    let mut answers = Vec::new();
+    for client in clients {
+        answers.extend(client.await.unwrap());
+    }
+    assert!(changes.await.unwrap() > 20);
+    engine.shutdown().await;
+
+    let generations = generations.lock().unwrap();
+    let (mut alone, mut parted) = (HashMap::new(), 0);
+    let settings = DecodeSettings::new(&backbone.config, TOKENS);
+    for (generation, number, found) in &answers {
+        let variant = generations[generation];
+        let wanted = alone.entry((variant, *number)).or_insert_with(|| {
+            let (model, deltas, ids) = (&backbone.model, &variants[variant].single, prompt(*number));
+            let encoded = model.encode(&model.batch(&[&ids]).unwrap(), deltas);
+            let made = generate(model, &encoded, &[ids], &settings, deltas).unwrap().remove(0).remove(0);
+            serve::Tokenize::decode(&Text::from(Tokenizer::bytes()), &made.ids).unwrap()
+        });
+        // a near tie falls to either side in another batch
+        parted += usize::from(found != wanted);
+    }
+    let distinct: std::collections::HashSet<_> = alone.values().collect();
+    assert!(distinct.len() > 12, "variants answer differently: {distinct:?}");
+    assert!(alone.len() > 12 && parted * 100 <= answers.len(), "{parted} of {} answers differ", answers.len());
+}
