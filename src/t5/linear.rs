@@ -1,22 +1,83 @@
 //! Linear maps that share their input, multiplied as one.
 
 use super::Deltas;
+use super::kernels::Panels;
 use crate::structure::PositionId;
-use burn::tensor::Tensor;
+use burn::tensor::{Bytes, DType, Tensor};
+
+/// The weight of a linear map `[d_in, d_out]`, which is the transpose of PyTorch's layout.
+#[derive(Debug, Clone)]
+pub struct Weight(Form);
+
+#[derive(Debug, Clone)]
+enum Form {
+    /// On any device, in any number format, tracked or not. Where its format is another than the input's, the product is
+    /// computed in it.
+    Plain(Tensor<2>),
+    /// Frozen, f32, on the CPU.
+    Panels(Panels),
+}
+
+impl From<Tensor<2>> for Weight {
+    fn from(matrix: Tensor<2>) -> Self {
+        Self(Form::Plain(matrix))
+    }
+}
+
+impl Weight {
+    /// Columns of a panel.
+    pub(super) const PANEL: usize = Panels::WIDTH;
+
+    /// Values that [`Weight::panels`] takes for a matrix.
+    pub(super) fn panels_len(d_in: usize, d_out: usize) -> usize {
+        Panels::len(d_in, d_out)
+    }
+
+    /// A frozen matrix for the CPU of f32 values in the order of [`Panels`].
+    pub(super) fn panels(values: Bytes, d_in: usize, d_out: usize) -> Self {
+        Self(Form::Panels(Panels::new(values, d_in, d_out)))
+    }
+
+    fn d_out(&self) -> usize {
+        match &self.0 {
+            Form::Plain(matrix) => matrix.dims()[1],
+            Form::Panels(panels) => panels.columns(),
+        }
+    }
+
+    /// `x [rows, d_in] -> [rows, d_out]`.
+    pub(super) fn product(&self, x: Tensor<2>) -> Tensor<2> {
+        let outer = x.dtype();
+        match &self.0 {
+            Form::Plain(matrix) if outer == matrix.dtype() => x.matmul(matrix.clone()),
+            Form::Plain(matrix) => x.cast(matrix.dtype()).matmul(matrix.clone()).cast(outer),
+            Form::Panels(panels) if outer == DType::F32 => panels.product(x),
+            Form::Panels(panels) => panels.product(x.cast(DType::F32)).cast(outer),
+        }
+    }
+
+    /// What takes fused products, of inputs that are no part of a graph.
+    fn fused(&self, inputs: &[&Tensor<3>]) -> Option<&Panels> {
+        match &self.0 {
+            Form::Panels(panels) => {
+                inputs.iter().all(|x| x.dtype() == DType::F32 && !x.is_autodiff()).then_some(panels)
+            }
+            Form::Plain(_) => None,
+        }
+    }
+}
 
 /// One or several linear maps with a common input (q, k, v; cross k, v; wi_0, wi_1), their weights side by side.
 #[derive(Debug, Clone)]
 pub struct LinearGroup {
-    /// `[d_in, Σ d_out]`: the transpose of PyTorch's layout. Where its number format is another than the input's, the product
-    /// is computed in it.
-    weight: Tensor<2>,
+    weight: Weight,
     parts: Vec<(PositionId, usize)>,
 }
 
 impl LinearGroup {
     /// A group from its weight `[d_in, Σ d_out]` and the position and width of each part.
-    pub fn new(weight: Tensor<2>, parts: Vec<(PositionId, usize)>) -> Self {
-        debug_assert_eq!(weight.dims()[1], parts.iter().map(|(_, width)| width).sum::<usize>());
+    pub fn new(weight: Weight, parts: Vec<(PositionId, usize)>) -> Self {
+        debug_assert_eq!(weight.d_out(), parts.iter().map(|(_, width)| width).sum::<usize>());
         Self { weight, parts }
     }
 
@@ -27,16 +88,8 @@ impl LinearGroup {
 
     /// The frozen products side by side: `x [batch, len, d_in] -> [batch, len, Σ d_out]`.
     fn whole(&self, x: Tensor<3>) -> Tensor<3> {
-        let [batch, len, d_in] = x.dims();
-        // one flat matrix product: a batched one repeats the weight per row
-        let x = x.reshape([batch * len, d_in]);
-        let (outer, inner) = (x.dtype(), self.weight.dtype());
-        let y = if outer == inner {
-            x.matmul(self.weight.clone())
-        } else {
-            x.cast(inner).matmul(self.weight.clone()).cast(outer)
-        };
-        y.reshape([batch, len, self.weight.dims()[1]])
+        let [batch, len, _] = x.dims();
+        self.weight.product(flat(x)).reshape([batch, len, self.weight.d_out()])
     }
 
     /// The frozen products: `x [batch, len, d_in] -> [batch, len, d_out]` each.
@@ -56,7 +109,7 @@ impl LinearGroup {
 
     /// The outputs with deltas.
     pub fn forward(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Vec<Tensor<3>> {
-        if !self.positions().any(|position| deltas.touches(position)) {
+        if !self.touched(deltas) {
             return self.product(x);
         }
         let x = self.positions().filter(|p| deltas.touches(*p)).fold(x, |x, p| deltas.input(p, x));
@@ -65,15 +118,57 @@ impl LinearGroup {
 
     /// The outputs with deltas side by side, `[batch, len, Σ d_out]`.
     pub fn forward_side_by_side(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<3> {
-        if !self.positions().any(|position| deltas.touches(position)) {
+        if !self.touched(deltas) {
             return self.whole(x);
         }
         let mut parts = self.forward(x, deltas);
         if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 2) }
     }
 
+    /// The outputs with deltas, parted in heads: `[batch, heads, len, d_kv]` each.
+    pub(super) fn forward_heads(&self, x: Tensor<3>, heads: usize, deltas: &dyn Deltas) -> Vec<Tensor<4>> {
+        let split = |y: Tensor<3>, heads: usize| {
+            let [batch, len, inner] = y.dims();
+            y.reshape([batch, len, heads, inner / heads]).swap_dims(1, 2)
+        };
+        if self.touched(deltas) {
+            return self.forward(x, deltas).into_iter().map(|part| split(part, heads)).collect();
+        }
+        // parted as heads of all maps first: a reshape of one map's part would copy it
+        let y = split(self.whole(x), self.parts.len() * heads);
+        (0..self.parts.len()).map(|part| y.clone().narrow(1, part * heads, heads)).collect()
+    }
+
     /// The output of a group of one.
     pub fn forward_one(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<3> {
         self.forward(x, deltas).pop().expect("a group has at least one part")
     }
+
+    /// `residual` plus the output of a group of one, in one pass where nothing stands between.
+    pub(super) fn forward_onto(&self, residual: Tensor<3>, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<3> {
+        match self.weight.fused(&[&residual, &x]).filter(|_| !self.touched(deltas)) {
+            Some(panels) => {
+                let shape = residual.dims();
+                panels.product_onto(flat(residual), flat(x)).reshape(shape)
+            }
+            None => residual + self.forward_one(x, deltas),
+        }
+    }
+
+    /// `max(y, 0)` of the outputs side by side where it can be had in one pass.
+    pub(super) fn forward_relu(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Option<Tensor<3>> {
+        let panels = self.weight.fused(&[&x]).filter(|_| !self.touched(deltas))?;
+        let [batch, len, _] = x.dims();
+        Some(panels.product_relu(flat(x)).reshape([batch, len, panels.columns()]))
+    }
+
+    fn touched(&self, deltas: &dyn Deltas) -> bool {
+        self.positions().any(|position| deltas.touches(position))
+    }
+}
+
+/// `[batch, len, d] -> [batch · len, d]`: a batched product would repeat the weight per row.
+fn flat(x: Tensor<3>) -> Tensor<2> {
+    let [batch, len, d] = x.dims();
+    x.reshape([batch * len, d])
 }

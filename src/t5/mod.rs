@@ -42,7 +42,7 @@ pub use device::{DeviceChoice, DeviceError};
 pub use error::{Error, Result};
 pub use hook::{Deltas, Frozen};
 pub(crate) use kernels::{gelu_new, target_log_probabilities};
-pub use linear::LinearGroup;
+pub use linear::{LinearGroup, Weight};
 pub use model::{Encoded, T5};
 pub use score::{Target, score_targets};
 pub use source::{ParameterSource, ParameterSpec, parameter_specs};

@@ -5,7 +5,7 @@ mod digest_cache;
 mod mapping;
 
 use super::source::{ParameterSource, ParameterSpec};
-use super::{Error, Result};
+use super::{Error, Result, Weight};
 use burn::tensor::{Bytes as Memory, DType, Device, Tensor, TensorData};
 use convert::Format;
 use digest_cache::State;
@@ -223,7 +223,8 @@ impl WeightsFile {
 }
 
 impl WeightsFile {
-    /// Converts these parameters ahead, for [`ParameterSource::take`] to give in this order. All are one allocation, since
+    /// Converts these parameters ahead for a frozen model on the CPU, which [`ParameterSource::take`] then gives in this order
+    /// and, for linear maps, [`ParameterSource::take_linear`] in the panels that products want. All are one allocation, since
     /// an allocator leaves gaps between large ones, together a tenth of a T5.
     ///
     /// # Errors
@@ -233,13 +234,13 @@ impl WeightsFile {
             .iter()
             .scan(0, |end: &mut usize, spec| {
                 let start = end.next_multiple_of(LINE);
-                *end = start + spec.len();
+                *end = start + if spec.transposed { Weight::panels_len(spec.rows, spec.width()) } else { spec.len() };
                 Some(start..*end)
             })
             .collect();
         let mut values = convert::zeroed(places.last().map_or(0, |place| place.end));
         for (spec, place) in specs.iter().zip(&places) {
-            self.read(spec, &mut values[place.clone()])?;
+            self.read(spec, spec.transposed, &mut values[place.clone()])?;
         }
         let memory = Memory::from_elems(values).shared();
         for (spec, place) in specs.into_iter().zip(places) {
@@ -251,8 +252,8 @@ impl WeightsFile {
         Ok(())
     }
 
-    /// Converts one parameter into `values [spec.rows, spec.width()]`.
-    fn read(&self, spec: &ParameterSpec, values: &mut [f32]) -> Result<()> {
+    /// Converts one parameter into `values [spec.rows, spec.width()]`, or into the panels of that matrix.
+    fn read(&self, spec: &ParameterSpec, panels: bool, values: &mut [f32]) -> Result<()> {
         let wrong = |what| Error::Weights { path: self.path.clone(), what };
         let shape = [spec.rows, spec.width()];
         let mut start = 0;
@@ -266,7 +267,9 @@ impl WeightsFile {
                 let lines = step.min(count - first);
                 let piece = entry.bytes.start + first * row..entry.bytes.start + (first + lines) * row;
                 let data = &self.shards[entry.shard].as_ref()[piece.clone()];
-                if spec.transposed {
+                if panels {
+                    convert::fill_panels(format, data, spec.rows, values, start + first, lines);
+                } else if spec.transposed {
                     convert::fill_transposed(format, data, shape, values, start + first, lines);
                 } else {
                     convert::fill(format, data, &mut values[first * part..(first + lines) * part]);
@@ -282,16 +285,24 @@ impl WeightsFile {
 impl ParameterSource for WeightsFile {
     fn take(&mut self, spec: &ParameterSpec) -> Result<Tensor<2>> {
         let shape = [spec.rows, spec.width()];
-        let data = match self.loaded.pop_front_if(|(loaded, _)| loaded == spec) {
+        let data = match self.loaded.pop_front_if(|(loaded, _)| loaded == spec && !spec.transposed) {
             Some((_, memory)) => TensorData::from_bytes(memory, shape, DType::F32),
             None => {
                 let mut values = convert::zeroed(spec.len());
-                self.read(spec, &mut values)?;
+                self.read(spec, false, &mut values)?;
                 TensorData::new(values, shape)
             }
         };
         self.taken.extend(spec.parts.iter().map(|(name, _)| name.clone()));
         Ok(Tensor::from_data(data, &self.device))
+    }
+
+    fn take_linear(&mut self, spec: &ParameterSpec) -> Result<Weight> {
+        let Some((_, panels)) = self.loaded.pop_front_if(|(loaded, _)| loaded == spec) else {
+            return self.take(spec).map(Weight::from);
+        };
+        self.taken.extend(spec.parts.iter().map(|(name, _)| name.clone()));
+        Ok(Weight::panels(panels, spec.rows, spec.width()))
     }
 }
 
@@ -347,7 +358,10 @@ mod tests {
             if ahead {
                 weights.load(vec![turned.clone(), plain.clone()]).unwrap();
             }
-            let found = weights.take(&turned).unwrap().transpose().try_into_vec_as::<f32>().unwrap();
+            // the product by one as a matrix gives the weight as it is
+            let one = Tensor::eye(width, &Device::flex());
+            let weight = if ahead { weights.take_linear(&turned) } else { weights.take(&turned).map(Weight::from) };
+            let found = weight.unwrap().product(one).transpose().try_into_vec_as::<f32>().unwrap();
             assert!(found == wanted, "transposed, ahead: {ahead}");
             let found = weights.take(&plain).unwrap().try_into_vec_as::<f32>().unwrap();
             assert!(found == wanted, "as it is, ahead: {ahead}");
