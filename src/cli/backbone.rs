@@ -16,7 +16,7 @@ pub(crate) enum Backbone {
 Example:
   s3delta backbone inspect ./t5-large --json
 
-formats: parameters in each number format of the file. memory_bytes: the weights in memory, as float32.
+formats: parameters in each number format of the file. memory_bytes: the weights in memory, as f32.
 peak_memory_bytes: most memory that this process has held (VmHWM), where the system tells.")]
     Inspect {
         /// Hugging Face directory, or builtin:pocket-t5.

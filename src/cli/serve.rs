@@ -4,6 +4,7 @@ use super::app::{App, Mode};
 use super::{Compute, On};
 use crate::api;
 use crate::registry::Registry;
+use crate::t5::WeightFormat;
 use anyhow::Result;
 use std::net::IpAddr;
 use std::path::Path;
@@ -13,6 +14,7 @@ use std::path::Path;
 Examples:
   s3delta serve
   s3delta serve --backbone ./t5-large --device cuda:0 --port 9000
+  s3delta serve --backbone ./t5-large --device cpu --weights int8
   s3delta tokens create ops --scope admin && s3delta serve --host 0.0.0.0
 
 What is not given comes from S3DELTA_* variables, then HOME/s3delta.toml.")]
@@ -26,6 +28,10 @@ pub(crate) struct Args {
     /// Listen beyond this machine without any token.
     #[arg(long)]
     insecure: bool,
+    /// f32, or int8: requests are computed with weights rounded to 8 bits, on the CPU; jobs keep to f32, so that both are held
+    /// [default: f32].
+    #[arg(long, value_name = "FORMAT")]
+    weights: Option<WeightFormat>,
     #[command(flatten)]
     on: On,
 }
@@ -41,6 +47,7 @@ impl Args {
         config.host = self.host.unwrap_or(config.host);
         config.port = self.port.unwrap_or(config.port);
         config.insecure |= self.insecure;
+        config.weights = self.weights.map_or(config.weights, |weights| weights.to_string());
         let registry = Registry::open(home)?;
         let runtime = tokio::runtime::Runtime::new()?;
         runtime.block_on(async {

@@ -1,9 +1,9 @@
 //! Linear maps that share their input, multiplied as one.
 
 use super::Deltas;
-use super::kernels::Panels;
+use super::kernels::{Int8, Panels};
 use crate::structure::PositionId;
-use burn::tensor::{Bytes, DType, Tensor};
+use burn::tensor::{Bytes, DType, Device, Tensor};
 
 /// The weight of a linear map `[d_in, d_out]`, which is the transpose of PyTorch's layout.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ enum Form {
     Plain(Tensor<2>),
     /// Frozen, f32, on the CPU.
     Panels(Panels),
+    /// Frozen, rounded, on the CPU.
+    Int8(Int8),
 }
 
 impl From<Tensor<2>> for Weight {
@@ -38,10 +40,22 @@ impl Weight {
         Self(Form::Panels(Panels::new(values, d_in, d_out)))
     }
 
+    /// A matrix that stays as it is, in the form that its device multiplies by best.
+    pub fn frozen(matrix: Tensor<2>) -> Self {
+        let fits = is_plain(&matrix) && matrix.device() == Device::flex();
+        Self(if fits { Form::Panels(Panels::of(matrix)) } else { Form::Plain(matrix) })
+    }
+
+    /// Values of such panels rounded to 8 bits.
+    pub(super) fn int8(panels: &[f32], d_in: usize, d_out: usize) -> Self {
+        Self(Form::Int8(Int8::round(panels, d_in, d_out)))
+    }
+
     fn d_out(&self) -> usize {
         match &self.0 {
             Form::Plain(matrix) => matrix.dims()[1],
             Form::Panels(panels) => panels.columns(),
+            Form::Int8(int8) => int8.columns(),
         }
     }
 
@@ -51,18 +65,31 @@ impl Weight {
         match &self.0 {
             Form::Plain(matrix) if outer == matrix.dtype() => x.matmul(matrix.clone()),
             Form::Plain(matrix) => x.cast(matrix.dtype()).matmul(matrix.clone()).cast(outer),
-            Form::Panels(panels) if outer == DType::F32 => panels.product(x),
-            Form::Panels(panels) => panels.product(x.cast(DType::F32)).cast(outer),
+            _ if outer != DType::F32 => self.product(x.cast(DType::F32)).cast(outer),
+            Form::Panels(panels) => panels.product(x),
+            Form::Int8(int8) => {
+                assert!(!x.is_autodiff(), "nothing is trained through weights of 8 bits: open the backbone with f32");
+                int8.product(x)
+            }
         }
     }
 
-    /// What takes fused products, of inputs that are no part of a graph.
-    fn fused(&self, inputs: &[&Tensor<3>]) -> Option<&Panels> {
+    /// `max(x w, 0)` in one pass, where it can be had: of what is no part of a graph.
+    fn product_relu(&self, x: Tensor<2>) -> Option<Tensor<2>> {
         match &self.0 {
-            Form::Panels(panels) => {
-                inputs.iter().all(|x| x.dtype() == DType::F32 && !x.is_autodiff()).then_some(panels)
-            }
+            _ if !is_plain(&x) => None,
             Form::Plain(_) => None,
+            Form::Panels(panels) => Some(panels.product_relu(x)),
+            Form::Int8(int8) => Some(int8.product_relu(x)),
+        }
+    }
+
+    /// `y + x w`, in one pass where it can be had.
+    fn product_onto(&self, y: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
+        match &self.0 {
+            Form::Panels(panels) if is_plain(&y) && is_plain(&x) => panels.product_onto(y, x),
+            Form::Int8(int8) if is_plain(&y) && is_plain(&x) => int8.product_onto(y, x),
+            _ => y + self.product(x),
         }
     }
 }
@@ -146,25 +173,28 @@ impl LinearGroup {
 
     /// `residual` plus the output of a group of one, in one pass where nothing stands between.
     pub(super) fn forward_onto(&self, residual: Tensor<3>, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<3> {
-        match self.weight.fused(&[&residual, &x]).filter(|_| !self.touched(deltas)) {
-            Some(panels) => {
-                let shape = residual.dims();
-                panels.product_onto(flat(residual), flat(x)).reshape(shape)
-            }
-            None => residual + self.forward_one(x, deltas),
+        if self.touched(deltas) {
+            return residual + self.forward_one(x, deltas);
         }
+        let shape = residual.dims();
+        self.weight.product_onto(flat(residual), flat(x)).reshape(shape)
     }
 
     /// `max(y, 0)` of the outputs side by side where it can be had in one pass.
     pub(super) fn forward_relu(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Option<Tensor<3>> {
-        let panels = self.weight.fused(&[&x]).filter(|_| !self.touched(deltas))?;
         let [batch, len, _] = x.dims();
-        Some(panels.product_relu(flat(x)).reshape([batch, len, panels.columns()]))
+        let y = if self.touched(deltas) { None } else { self.weight.product_relu(flat(x)) };
+        y.map(|y| y.reshape([batch, len, self.weight.d_out()]))
     }
 
     fn touched(&self, deltas: &dyn Deltas) -> bool {
         self.positions().any(|position| deltas.touches(position))
     }
+}
+
+/// Whether fused products take it.
+fn is_plain(x: &Tensor<2>) -> bool {
+    x.dtype() == DType::F32 && !x.is_autodiff()
 }
 
 /// `[batch, len, d] -> [batch · len, d]`: a batched product would repeat the weight per row.

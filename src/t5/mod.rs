@@ -26,6 +26,7 @@ mod sharing;
 mod source;
 mod stack;
 mod tokenizer;
+mod weight_format;
 mod weights;
 
 pub use activation::{Activation, ActivationFunction};
@@ -47,4 +48,5 @@ pub use model::{Encoded, T5};
 pub use score::{Target, score_targets};
 pub use source::{ParameterSource, ParameterSpec, parameter_specs};
 pub use tokenizer::{TextPart, TextStream, Tokenizer};
+pub use weight_format::{UnknownWeightFormat, WeightFormat};
 pub use weights::WeightsFile;

@@ -114,6 +114,8 @@ fn generation_is_measured_and_repeats() {
     assert_eq!((&first["batch"], &first["new_tokens"], &first["threads"]), (&3.into(), &5.into(), &2.into()));
     assert_eq!(json(&["--threads", "1"])["tokens"], first["tokens"]);
     assert_ne!(json(&["--seed", "1"])["tokens"], first["tokens"]);
+    let rounded = json(&["--weights", "int8"]);
+    assert_eq!((&rounded["peer"], &rounded["new_tokens"]), (&"s3delta-int8".into(), &5.into()));
 
     let output = run(home.path(), &[&arguments[..], &["--beams", "2", "--print-ids"]].concat());
     let told = String::from_utf8(output.stdout).unwrap();
@@ -124,4 +126,5 @@ fn generation_is_measured_and_repeats() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("these source ids are its own"));
     fails(home.path(), &["bench", "generate", "--model", "builtin:pocket-t5", "--batch", "0"], 2, "--batch");
     fails(home.path(), &["bench", "generate", "--model", "/nowhere"], 1, "config.json and model.safetensors");
+    fails(home.path(), &["bench", "generate", "--model", "/nowhere", "--weights", "int4"], 2, "give f32 or int8");
 }

@@ -3,7 +3,7 @@
 
 use crate::cli::memory::{peak, reset_peak};
 use crate::cli::{Compute, open_device, output, threads};
-use crate::t5::{Backbone, DeviceChoice, Frozen, Generated, device, generate};
+use crate::t5::{Backbone, DeviceChoice, Frozen, Generated, WeightFormat, device, generate};
 use anyhow::{Result, bail};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -16,6 +16,7 @@ use std::time::Instant;
 Examples:
   s3delta bench generate --model ./t5-small --batch 16
   s3delta bench generate --model ./t5-small --batch 1 --runs 9 --threads 1 --json >> ours.jsonl
+  s3delta bench generate --model ./t5-small --batch 1 --weights int8
 
 Generates exactly --new-tokens tokens from --batch rows of --source-len ids, once untimed and --runs times timed; the end token
 is suppressed. The clock covers source ids to target ids, the encoder included. Source ids are
@@ -50,6 +51,9 @@ pub(crate) struct Args {
     /// auto, cpu, or cuda:N [default: auto].
     #[arg(long)]
     device: Option<DeviceChoice>,
+    /// f32, or int8: weights rounded to 8 bits, on the CPU.
+    #[arg(long, value_name = "FORMAT", default_value_t)]
+    weights: WeightFormat,
     /// Print one JSON line.
     #[arg(long)]
     json: bool,
@@ -90,7 +94,7 @@ impl Args {
     pub(crate) fn run(&self, home: &Path) -> Result<()> {
         let compute = Compute { device: self.device, threads: Some(self.threads) };
         let (device, _) = open_device(&compute.config(home)?)?;
-        let backbone = Backbone::resolve(&self.model, &device)?;
+        let backbone = Backbone::resolve_as(&self.model, self.weights, &device)?;
         let rows = self.rows(backbone.model.vocab())?;
         let mut settings = backbone.decoding()?.clone();
         settings.max_new_tokens = self.new_tokens as usize;
@@ -112,7 +116,10 @@ impl Args {
         let times = Times::measure(|| call().map(drop), self.runs)?;
         let seconds = times.median_ms / 1e3;
         let record = Record {
-            peer: "s3delta",
+            peer: match self.weights {
+                WeightFormat::F32 => "s3delta",
+                WeightFormat::Int8 => "s3delta-int8",
+            },
             tokens_per_s: rounded(f64::from(self.batch * self.new_tokens) / seconds, 1),
             requests_per_s: rounded(f64::from(self.batch) / seconds, 2),
             times,
@@ -254,7 +261,7 @@ mod tests {
     #[test]
     fn a_small_vocabulary_holds_its_ids() {
         assert_eq!([span(2), span(3), span(4), span(32_128)], [None, None, Some(1), Some(SPAN)]);
-        let ids = source_ids(8, 50, 0, span(100).unwrap());
+        let ids = source_ids(20, 100, 0, span(100).unwrap());
         assert!(ids.iter().flatten().all(|id| (3..100).contains(id)), "{ids:?}");
         assert!((3..100).all(|id| ids.iter().flatten().any(|other| *other == id)), "{ids:?}");
     }

@@ -7,7 +7,9 @@
 mod attention;
 mod cross_entropy;
 mod gated_gelu;
+mod int8;
 mod lanes;
+mod parted;
 mod product;
 mod rms_norm;
 mod softmax;
@@ -18,6 +20,7 @@ pub(crate) use cross_entropy::target_log_probabilities;
 pub(super) use cross_entropy::{greatest, log_sum_exp};
 pub(super) use gated_gelu::gated_gelu;
 pub(crate) use gated_gelu::gelu_new;
+pub(super) use int8::Int8;
 pub(super) use product::Panels;
 pub(super) use rms_norm::{normalised, rms_norm};
 

@@ -1,5 +1,6 @@
 //! The product by a frozen weight, which lies in panels.
 
+use super::parted::{Matrix, Then, lay_side_by_side, product};
 use super::tiles::{Multiply, WIDTH, height, lay};
 use super::{Kernel, contiguous, fits, plain_input, rows, tensor, tracked, tracked_input};
 use burn::backend::Flex;
@@ -7,12 +8,7 @@ use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
-
-/// Rows that one task takes where each multiplies by the whole matrix.
-const ROWS: usize = 48;
-/// Multiplications that one task takes at least; a row's worth more of them counts for reading the matrix.
-const WORK: usize = 1 << 19;
-const READING: usize = 16;
+use std::ops::Range;
 
 /// A matrix `[d_in, d_out]` on the CPU, `[panels, d_in, WIDTH]`: the columns of a panel lie side by side, so that a product of
 /// few rows reads memory in its order. The last panel is filled up with zeros.
@@ -40,14 +36,14 @@ impl Panels {
     }
 
     /// The panels of a plain matrix.
-    #[cfg(test)]
     pub(in super::super) fn of(matrix: Tensor<2>) -> Self {
         let [depth, columns] = matrix.dims();
-        let matrix = matrix.try_into_vec_as::<f32>().unwrap();
-        let mut values = vec![0.0f32; Self::len(depth, columns)];
-        for (place, value) in matrix.into_iter().enumerate() {
-            let (row, column) = (place / columns, place % columns);
-            values[(column / WIDTH * depth + row) * WIDTH + column % WIDTH] = value;
+        let matrix = contiguous(plain_input(matrix));
+        let mut values = vec![0.0; Self::len(depth, columns)];
+        for (row, line) in matrix.storage::<f32>().chunks_exact(columns).enumerate() {
+            for (panel, part) in line.chunks(WIDTH).enumerate() {
+                values[(panel * depth + row) * WIDTH..][..part.len()].copy_from_slice(part);
+            }
         }
         Self::new(Bytes::from_elems(values), depth, columns)
     }
@@ -84,11 +80,10 @@ impl Panels {
     fn multiply(&self, x: &FlexTensor, onto: Option<FlexTensor>, relu: bool) -> FlexTensor {
         let ((count, depth), columns) = (rows(x), self.columns);
         debug_assert_eq!(depth, self.depth);
-        let add = onto.is_some();
+        let then = Then { add: onto.is_some(), relu };
         let mut out = onto.unwrap_or_else(|| tensor(vec![0.0; count * columns], Shape::new([count, columns])));
-        let (x, panels) = (x.storage::<f32>(), self.values.storage::<f32>());
-        let task = Task { arch: Arch::new(), x, depth, panels, columns, add, relu };
-        task.run(out.storage_mut::<f32>());
+        let matrix = Values { arch: Arch::new(), values: self.values.storage::<f32>(), depth, columns };
+        product(&matrix, x.storage::<f32>(), out.storage_mut::<f32>(), then);
         out
     }
 
@@ -118,7 +113,9 @@ impl Panels {
             };
             arch.dispatch(multiply);
         });
-        tensor(side_by_side(&out, count, depth), Shape::new([count, depth]))
+        let mut whole = vec![0.0; count * depth];
+        lay_side_by_side(&out, count, depth, &mut whole);
+        tensor(whole, Shape::new([count, depth]))
     }
 
     /// The inputs `first..first + WIDTH` as columns: `[d_out, WIDTH]`.
@@ -139,77 +136,23 @@ impl Panels {
     }
 }
 
-/// The outputs of several panels `[panels, rows, WIDTH] -> [rows, columns]`.
-fn side_by_side(blocks: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let mut out = vec![0.0; rows * columns];
-    lay_side_by_side(blocks, rows, columns, &mut out);
-    out
-}
-
-fn lay_side_by_side(blocks: &[f32], rows: usize, columns: usize, out: &mut [f32]) {
-    for (row, out) in out.chunks_exact_mut(columns).enumerate() {
-        for (panel, out) in out.chunks_mut(WIDTH).enumerate() {
-            out.copy_from_slice(&blocks[(panel * rows + row) * WIDTH..][..out.len()]);
-        }
-    }
-}
-
-/// One product by all threads.
-struct Task<'a> {
+/// The panels while they are multiplied by.
+struct Values<'a> {
     arch: Arch,
-    x: &'a [f32],
+    values: &'a [f32],
     depth: usize,
-    panels: &'a [f32],
     columns: usize,
-    add: bool,
-    relu: bool,
 }
 
-impl Task<'_> {
-    /// Many rows are parted among the threads, of few the panels are.
-    fn run(&self, out: &mut [f32]) {
-        let rows = self.x.len() / self.depth;
-        if rows == 0 {
-            return;
-        }
-        if rows >= ROWS / 2 * rayon::current_num_threads() {
-            self.by_rows(out);
-        } else {
-            self.by_panels(rows, out);
-        }
+impl Matrix for Values<'_> {
+    type Laid = Vec<f32>;
+
+    fn depth(&self) -> usize {
+        self.depth
     }
 
-    fn by_rows(&self, out: &mut [f32]) {
-        let parts = out.par_chunks_mut(ROWS * self.columns).zip(self.x.par_chunks(ROWS * self.depth));
-        parts.for_each_init(Vec::new, |laid, (out, x)| {
-            let rows = x.len() / self.depth;
-            self.lay(x, rows, laid);
-            self.part(laid, rows, self.panels, self.columns, out, self.columns);
-        });
-    }
-
-    fn by_panels(&self, rows: usize, out: &mut [f32]) {
-        let size = self.depth * WIDTH; // of a panel
-        let least = (WORK / ((rows + READING) * size)).max(1);
-        if rows == 1 {
-            let parts = out.par_chunks_mut(least * WIDTH).zip(self.panels.par_chunks(least * size));
-            return parts.for_each(|(out, panels)| self.part(self.x, 1, panels, out.len(), out, 0));
-        }
-        let mut laid = Vec::new();
-        self.lay(self.x, rows, &mut laid);
-        let mut blocks = vec![0.0; self.columns.div_ceil(WIDTH) * rows * WIDTH];
-        let parts = blocks.par_chunks_mut(rows * WIDTH).zip(self.panels.par_chunks(size)).enumerate();
-        let out_of = &*out;
-        parts.with_min_len(least).for_each(|(at, (block, panel))| {
-            if self.add {
-                for (block, row) in block.chunks_exact_mut(WIDTH).zip(out_of.chunks_exact(self.columns)) {
-                    let row = &row[at * WIDTH..self.columns.min((at + 1) * WIDTH)];
-                    block[..row.len()].copy_from_slice(row);
-                }
-            }
-            self.part(&laid, rows, panel, WIDTH, block, WIDTH);
-        });
-        lay_side_by_side(&blocks, rows, self.columns, out);
+    fn columns(&self) -> usize {
+        self.columns
     }
 
     fn lay(&self, x: &[f32], rows: usize, laid: &mut Vec<f32>) {
@@ -217,9 +160,18 @@ impl Task<'_> {
         lay(|row| &x[row * depth..(row + 1) * depth], rows, depth, height(self.arch), laid);
     }
 
-    fn part(&self, laid: &[f32], rows: usize, panels: &[f32], columns: usize, out: &mut [f32], stride: usize) {
-        let Self { arch, depth, add, relu, .. } = *self;
-        arch.dispatch(Multiply { laid, rows, depth, panels, columns, out, stride, add, relu });
+    fn multiply(
+        &self,
+        laid: &Vec<f32>,
+        rows: usize,
+        panels: Range<usize>,
+        out: &mut [f32],
+        (columns, stride): (usize, usize),
+        Then { add, relu }: Then,
+    ) {
+        let (depth, size) = (self.depth, self.depth * WIDTH);
+        let panels = &self.values[panels.start * size..panels.end * size];
+        self.arch.dispatch(Multiply { laid, rows, depth, panels, columns, out, stride, add, relu });
     }
 }
 

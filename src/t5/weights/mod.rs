@@ -5,7 +5,7 @@ mod digest_cache;
 mod mapping;
 
 use super::source::{ParameterSource, ParameterSpec};
-use super::{Error, Result, Weight};
+use super::{Error, Result, Weight, WeightFormat};
 use burn::tensor::{Bytes as Memory, DType, Device, Tensor, TensorData};
 use convert::Format;
 use digest_cache::State;
@@ -26,6 +26,8 @@ pub struct WeightsFile {
     device: Device,
     /// What [`WeightsFile::load`] has converted and nobody has taken.
     loaded: VecDeque<(ParameterSpec, Memory)>,
+    /// In which form linear maps are given; `None` for plain matrices.
+    linear: Option<WeightFormat>,
     /// The files as they were opened; absent for a checkpoint in the binary.
     state: Option<State>,
 }
@@ -113,6 +115,7 @@ impl WeightsFile {
             taken: BTreeSet::new(),
             device: device.clone(),
             loaded: VecDeque::new(),
+            linear: None,
             state,
         };
         file.resolve_embedding()?;
@@ -225,11 +228,14 @@ impl WeightsFile {
 impl WeightsFile {
     /// Converts these parameters ahead for a frozen model on the CPU, which [`ParameterSource::take`] then gives in this order
     /// and, for linear maps, [`ParameterSource::take_linear`] in the panels that products want. All are one allocation, since
-    /// an allocator leaves gaps between large ones, together a tenth of a T5.
+    /// an allocator leaves gaps between large ones, together a tenth of a T5. Weights that are rounded are so one by one, as
+    /// they are taken.
     ///
     /// # Errors
     /// If one is missing or has another shape.
-    pub fn load(&mut self, specs: Vec<ParameterSpec>) -> Result<()> {
+    pub fn load(&mut self, mut specs: Vec<ParameterSpec>, linear: WeightFormat) -> Result<()> {
+        self.linear = Some(linear);
+        specs.retain(|spec| linear == WeightFormat::F32 || !spec.transposed);
         let places: Vec<_> = specs
             .iter()
             .scan(0, |end: &mut usize, spec| {
@@ -298,11 +304,21 @@ impl ParameterSource for WeightsFile {
     }
 
     fn take_linear(&mut self, spec: &ParameterSpec) -> Result<Weight> {
-        let Some((_, panels)) = self.loaded.pop_front_if(|(loaded, _)| loaded == spec) else {
-            return self.take(spec).map(Weight::from);
+        let Some(format) = self.linear else { return self.take(spec).map(Weight::from) };
+        let (rows, width) = (spec.rows, spec.width());
+        let weight = match self.loaded.pop_front_if(|(loaded, _)| loaded == spec) {
+            Some((_, panels)) => Weight::panels(panels, rows, width),
+            None => {
+                let mut values = convert::zeroed(Weight::panels_len(rows, width));
+                self.read(spec, true, &mut values)?;
+                match format {
+                    WeightFormat::F32 => Weight::panels(Memory::from_elems(values), rows, width),
+                    WeightFormat::Int8 => Weight::int8(&values, rows, width),
+                }
+            }
         };
         self.taken.extend(spec.parts.iter().map(|(name, _)| name.clone()));
-        Ok(Weight::panels(panels, spec.rows, spec.width()))
+        Ok(weight)
     }
 }
 
@@ -356,7 +372,7 @@ mod tests {
         for ahead in [false, true] {
             let mut weights = WeightsFile::open(dir.path(), &Device::flex()).unwrap();
             if ahead {
-                weights.load(vec![turned.clone(), plain.clone()]).unwrap();
+                weights.load(vec![turned.clone(), plain.clone()], WeightFormat::F32).unwrap();
             }
             // the product by one as a matrix gives the weight as it is
             let one = Tensor::eye(width, &Device::flex());
