@@ -19,6 +19,8 @@ pub struct Config {
     pub backbone: String,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
+    /// `f32` or `int8`: in which numbers requests are computed with.
+    pub weights: String,
     /// Threads for computing; all cores if absent.
     pub threads: Option<usize>,
     /// Largest JSON body in bytes.
@@ -54,6 +56,7 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             backbone: "builtin:pocket-t5".into(),
             device: "auto".into(),
+            weights: "f32".into(),
             threads: None,
             body_bytes: 2 << 20,
             upload_bytes: 256 << 20,

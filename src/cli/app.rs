@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::jobs::{Jobs, runner};
 use crate::registry::Registry;
 use crate::serve::{self, Engine};
-use crate::t5::Backbone;
+use crate::t5::{Backbone, WeightFormat};
 use anyhow::Result;
 use axum::Router;
 use std::sync::Arc;
@@ -31,7 +31,13 @@ impl App {
     /// Opens the backbone and starts the engine and the jobs' worker.
     pub(super) fn start(registry: Registry, config: Config, mode: Mode) -> Result<Self> {
         let (device, named) = open_device(&config)?;
+        let weights: WeightFormat = config.weights.parse()?;
         let backbone = Arc::new(Backbone::resolve(&config.backbone, &device)?);
+        // jobs train through their backbone, which takes f32
+        let served = match weights {
+            WeightFormat::F32 => backbone.clone(),
+            WeightFormat::Int8 => Arc::new(Backbone::resolve_as(&config.backbone, weights, &device)?),
+        };
         let settings = serve::Settings {
             adapter_bytes: config.adapter_bytes,
             queue: config.queue,
@@ -41,7 +47,7 @@ impl App {
             device: named.to_string(),
             ..serve::Settings::default()
         };
-        let engine = serve::start(backbone.clone(), Arc::new(serve::Text::of(&backbone)), settings)?;
+        let engine = serve::start(served.clone(), Arc::new(serve::Text::of(&served)), settings)?;
         let work = runner(backbone, registry.clone());
         let jobs = Jobs::new(registry.clone(), engine.backbone().clone(), config.waiting_jobs, work);
         let (tokens, take_up) = match mode {

@@ -1,6 +1,6 @@
 //! `s3delta backbone inspect`.
 
-use super::{Compute, open_device, output};
+use super::{Compute, memory, open_device, output};
 use crate::t5;
 use anyhow::Result;
 use std::path::Path;
@@ -16,7 +16,7 @@ pub(crate) enum Backbone {
 Example:
   s3delta backbone inspect ./t5-large --json
 
-formats: parameters in each number format of the file. memory_bytes: the weights in memory, as float32.
+formats: parameters in each number format of the file. memory_bytes: the weights in memory, as f32.
 peak_memory_bytes: most memory that this process has held (VmHWM), where the system tells.")]
     Inspect {
         /// Hugging Face directory, or builtin:pocket-t5.
@@ -57,7 +57,7 @@ impl Backbone {
             "memory_bytes": opened.memory_bytes(),
             "device": named.to_string(),
             "open_seconds": seconds,
-            "peak_memory_bytes": peak_memory(),
+            "peak_memory_bytes": memory::peak(),
         });
         if *json {
             return output::json(&value);
@@ -67,11 +67,4 @@ impl Backbone {
         output::table(&["field", "value"], &rows);
         Ok(())
     }
-}
-
-/// Most resident memory so far, where `/proc` tells.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }

@@ -6,7 +6,7 @@ use super::session::Session;
 use super::{On, open_device, output};
 use crate::delta::{DeltaWeights, Layout, Single};
 use crate::structure::Structure;
-use crate::t5::{Backbone, Deltas, Frozen, Generated, generate};
+use crate::t5::{Backbone, Deltas, Frozen, Generated, WeightFormat, device, generate};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ Examples:
   s3delta generate --backbone ./t5-small --text 'a story:' --do-sample --top-p 0.9 --num-return-sequences 3 --seed 7
   s3delta generate --backbone ./t5-small --ids-file rows.json --json --logprobs 5
   s3delta generate --adapter sst2 --text 'sst2 sentence: a gripping film'
+  s3delta generate --backbone ./t5-large --weights int8 --text 'summarize: ...'
 
 rows.json is a list of lists of token ids; rows are padded by the program. Names and meanings are those of transformers'
 GenerationConfig; the backbone's generation_config.json gives the values of flags that are left out. The score of a beam is
@@ -38,6 +39,9 @@ pub(crate) struct Args {
     /// Tell the log-probability of each token, and the N likeliest ones of each step; needs --json.
     #[arg(long, value_name = "N", requires = "json", num_args = 0..=1, default_missing_value = "0")]
     logprobs: Option<u16>,
+    /// f32, or int8: weights rounded to 8 bits, on the CPU.
+    #[arg(long, value_name = "FORMAT", default_value_t)]
+    weights: WeightFormat,
     #[command(flatten)]
     on: On,
     /// Print JSON: ids, text and scores, a list for each source where it has several sequences.
@@ -49,7 +53,7 @@ impl Args {
     pub(crate) fn run(&self, home: &Path) -> Result<()> {
         let config = self.on.config(home)?;
         let (device, _) = open_device(&config)?;
-        let backbone = Backbone::resolve(&config.backbone, &device)?;
+        let backbone = Backbone::resolve_as(&config.backbone, self.weights, &device)?;
         let mut settings = self.decoding.settings(&backbone)?;
         settings.top_logprobs = self.logprobs.unwrap_or(0).into();
         let rows = self.rows(&backbone)?;
@@ -57,8 +61,10 @@ impl Args {
             Some(adapter) => Box::new(load(&backbone, &self.files(home, adapter)?)?),
             None => Box::new(Frozen),
         };
-        let encoded = backbone.model.encode(&backbone.model.batch(&rows)?, &*deltas);
-        let made = generate(&backbone.model, &encoded, &rows, &settings, &*deltas)?;
+        let made = device::compute(&device, || {
+            let encoded = backbone.model.encode(&backbone.model.batch(&rows)?, &*deltas);
+            generate(&backbone.model, &encoded, &rows, &settings, &*deltas)
+        })?;
         let text = |row: &Generated| match backbone.tokenizer() {
             Ok(tokenizer) => tokenizer.decode(&row.ids, true).map(Some),
             Err(_) if self.ids_file.is_some() => Ok(None),

@@ -8,6 +8,7 @@ mod decoding;
 mod follow;
 mod generate;
 mod interrupt;
+mod memory;
 mod objects;
 mod output;
 mod quickstart;

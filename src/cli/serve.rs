@@ -4,6 +4,7 @@ use super::app::{App, Mode};
 use super::{Compute, On};
 use crate::api;
 use crate::registry::Registry;
+use crate::t5::WeightFormat;
 use anyhow::Result;
 use std::net::IpAddr;
 use std::path::Path;
@@ -14,6 +15,7 @@ Examples:
   s3delta serve
   s3delta serve --backbone ./t5-large --device cuda:0 --port 9000
   s3delta serve --encoder-cache-bytes 1073741824
+  s3delta serve --backbone ./t5-large --device cpu --weights int8
   s3delta tokens create ops --scope admin && s3delta serve --host 0.0.0.0
 
 What is not given comes from S3DELTA_* variables, then HOME/s3delta.toml.")]
@@ -30,6 +32,10 @@ pub(crate) struct Args {
     /// Bytes of encoded texts kept for requests that ask about them again, 0 for none [default: 268435456].
     #[arg(long, value_name = "BYTES")]
     encoder_cache_bytes: Option<usize>,
+    /// f32, or int8: requests are computed with weights rounded to 8 bits, on the CPU; jobs keep to f32, so that both are held
+    /// [default: f32].
+    #[arg(long, value_name = "FORMAT")]
+    weights: Option<WeightFormat>,
     #[command(flatten)]
     on: On,
 }
@@ -46,6 +52,7 @@ impl Args {
         config.port = self.port.unwrap_or(config.port);
         config.encoder_cache_bytes = self.encoder_cache_bytes.unwrap_or(config.encoder_cache_bytes);
         config.insecure |= self.insecure;
+        config.weights = self.weights.map_or(config.weights, |weights| weights.to_string());
         let registry = Registry::open(home)?;
         let runtime = tokio::runtime::Runtime::new()?;
         runtime.block_on(async {

@@ -1,7 +1,7 @@
 //! All parameters of a model as one flat vector, in the order of [`parameter_specs`].
 
 use super::config::Precision;
-use crate::t5::{Backbone, Config, Error, ParameterSource, ParameterSpec, Result, T5, parameter_specs};
+use crate::t5::{Backbone, Config, Error, ParameterSource, ParameterSpec, Result, T5, Weight, parameter_specs};
 use burn::tensor::{Device, FloatDType, Gradients, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -18,12 +18,21 @@ pub struct Parameters {
 /// Tracked matrices in the order of the layout.
 pub(super) struct Leaves(Vec<Tensor<2>>);
 
-/// Gives uploaded matrices in their order, as they are.
-struct Uploaded<I>(I);
+/// Gives uploaded matrices in their order.
+struct Uploaded<I> {
+    matrices: I,
+    /// Whether nothing changes them any more.
+    frozen: bool,
+}
 
 impl<I: Iterator<Item = Tensor<2>>> ParameterSource for Uploaded<I> {
     fn take(&mut self, _: &ParameterSpec) -> Result<Tensor<2>> {
-        Ok(self.0.next().expect("one matrix for each entry of the layout"))
+        Ok(self.matrices.next().expect("one matrix for each entry of the layout"))
+    }
+
+    fn take_linear(&mut self, spec: &ParameterSpec) -> Result<Weight> {
+        let matrix = self.take(spec)?;
+        Ok(if self.frozen { Weight::frozen(matrix) } else { Weight::from(matrix) })
     }
 }
 
@@ -96,7 +105,7 @@ impl Parameters {
 
     /// The model as a frozen one, for evaluation.
     pub(super) fn frozen(&self, config: &Config, device: &Device) -> Result<T5> {
-        build(config, device, self.upload(device))
+        build(config, device, self.upload(device), true)
     }
 
     /// The model with f32 leaves of its own over uploaded matrices, its linear maps in `precision`.
@@ -112,13 +121,14 @@ impl Parameters {
             Precision::Bf16 if spec.transposed => leaf.clone().cast(FloatDType::BF16),
             _ => leaf.clone(),
         });
-        Ok((build(config, device, used.collect())?, Leaves(leaves)))
+        Ok((build(config, device, used.collect(), false)?, Leaves(leaves)))
     }
 }
 
-fn build(config: &Config, device: &Device, matrices: Vec<Tensor<2>>) -> Result<T5> {
+fn build(config: &Config, device: &Device, matrices: Vec<Tensor<2>>, frozen: bool) -> Result<T5> {
     let positions = crate::structure::Positions::new(&config.shape());
-    T5::build(config, &positions, false, &mut Uploaded(matrices.into_iter()), device)
+    let mut source = Uploaded { matrices: matrices.into_iter(), frozen };
+    T5::build(config, &positions, false, &mut source, device)
 }
 
 impl Leaves {

@@ -1,6 +1,6 @@
 //! Multi-head attention without scaling, as T5 has it, over whole sequences or over cached keys and values.
 
-use super::kernels::softmax_with_bias;
+use super::kernels::attention;
 use super::sharing::Sharing;
 use super::{Deltas, LinearGroup};
 use crate::structure::PositionId;
@@ -14,6 +14,16 @@ pub(super) struct KeysValues {
 }
 
 impl KeysValues {
+    /// The same, each head's rows side by side in memory, for keys that are read at every step.
+    pub(super) fn gathered(self) -> Self {
+        let gather = |tensor: Tensor<4>| {
+            let [batch, heads, keys, d_kv] = tensor.dims();
+            // a reshape that merges dimensions copies what does not lie so
+            tensor.reshape([batch * heads, keys, d_kv]).reshape([batch, heads, keys, d_kv])
+        };
+        Self { keys: gather(self.keys), values: gather(self.values) }
+    }
+
     /// These rows, in this order; a row may be named more than once.
     pub(super) fn select(&self, rows: &Tensor<1, Int>) -> Self {
         let pick = |tensor: &Tensor<4>| tensor.clone().select(0, rows.clone());
@@ -34,15 +44,15 @@ pub(super) struct Attention {
 impl Attention {
     /// Queries, keys and values of `x [batch, len, d]`: `[batch, heads, len, d_kv]` each.
     pub(super) fn project(&self, x: Tensor<3>, deltas: &dyn Deltas) -> (Tensor<4>, KeysValues) {
-        let mut parts = self.input.forward(x, deltas).into_iter().map(|part| self.split(part));
+        let mut parts = self.input.forward_heads(x, self.heads, deltas).into_iter();
         let mut next = || parts.next().expect("q, k and v");
         (next(), KeysValues { keys: next(), values: next() })
     }
 
-    /// Keys and values of the encoder's output `[batch, len, d]`, computed once a sequence.
+    /// Keys and values of the encoder's output `[batch, len, d]`.
     pub(super) fn project_context(&self, encoded: Tensor<3>, deltas: &dyn Deltas) -> KeysValues {
         let group = self.context.as_ref().expect("cross-attention has k and v of its own");
-        let mut parts = group.forward(encoded, deltas).into_iter().map(|part| self.split(part));
+        let mut parts = group.forward_heads(encoded, self.heads, deltas).into_iter();
         let mut next = || parts.next().expect("k and v");
         KeysValues { keys: next(), values: next() }
     }
@@ -53,10 +63,11 @@ impl Attention {
         self.split(if let Some(sharing) = sharing { sharing.by_source(query) } else { query })
     }
 
-    /// Attends and projects back: `x` is the module's input `[batch, len, d]`, `bias` broadcasts to
-    /// `[batch, heads, len, keys]`; `-> [batch, len, d]`, before the residual. Queries are laid out by `sharing`.
+    /// Attends, projects back and adds `residual`: `x` is the module's input `[batch, len, d]`, `bias` broadcasts to
+    /// `[batch, heads, len, keys]`; `-> [batch, len, d]`. Queries are laid out by `sharing`.
     pub(super) fn attend(
         &self,
+        residual: Tensor<3>,
         x: &Tensor<3>,
         query: Tensor<4>,
         cached: KeysValues,
@@ -64,13 +75,13 @@ impl Attention {
         sharing: Option<&Sharing>,
         deltas: &dyn Deltas,
     ) -> Tensor<3> {
-        let [batch, heads, len, d_kv] = query.dims();
-        let scores = query.matmul(cached.keys.swap_dims(2, 3)); // [batch, heads, len, keys]
-        let mixed = softmax_with_bias(scores, bias.cloned()).matmul(cached.values); // [batch, heads, len, d_kv]
-        let mixed = mixed.swap_dims(1, 2).reshape([batch, len, heads * d_kv]);
+        let mixed = attention(query, cached.keys, cached.values, bias.cloned()); // [batch, len, heads · d_kv]
         let mixed = if let Some(sharing) = sharing { sharing.by_row(mixed) } else { mixed };
+        if !deltas.touches(self.position) {
+            return self.output.forward_onto(residual, mixed, deltas);
+        }
         let y = self.output.forward_one(mixed, deltas);
-        if deltas.touches(self.position) { deltas.output(self.position, x, y) } else { y }
+        residual + deltas.output(self.position, x, y)
     }
 
     /// The module's input with what deltas make of it.

@@ -1,6 +1,7 @@
 //! A backbone: an opened T5 with its configuration, positions and identity.
 
-use super::{Config, DecodeSettings, Error, Result, T5, Tokenizer, WeightsFile};
+use super::source::ParameterSpec;
+use super::{Config, DecodeSettings, Error, Result, T5, Tokenizer, WeightFormat, WeightsFile};
 use crate::structure::{Positions, Shape};
 use burn::tensor::Device;
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ pub struct Backbone {
     pub model: T5,
     /// Digest of the weights (see [`WeightsFile::digest`]), to which delta weights bind.
     pub digest: String,
+    /// In which numbers the weights of its linear maps are held.
+    pub weights: WeightFormat,
     /// Parameters, tied copies once.
     pub parameters: usize,
     /// Whether the output layer is the embedding.
@@ -35,10 +38,14 @@ pub struct Backbone {
 impl Backbone {
     /// Opens a Hugging Face directory.
     pub fn open(dir: &Path, device: &Device) -> Result<Self> {
+        Self::open_as(dir, WeightFormat::F32, device)
+    }
+
+    pub(super) fn open_as(dir: &Path, format: WeightFormat, device: &Device) -> Result<Self> {
         let config = Self::read_config(dir)?;
         let weights = WeightsFile::open(dir, device)?;
         let decoding = DecodeSettings::open(dir, &config).map_err(|error| error.to_string());
-        let backbone = Self::build(dir.display().to_string(), config, weights, Tokenizer::open(dir), device)?;
+        let backbone = Self::build(dir.display().to_string(), config, weights, format, Tokenizer::open(dir), device)?;
         Ok(Self { decoding, ..backbone })
     }
 
@@ -60,6 +67,7 @@ impl Backbone {
         name: String,
         config: Config,
         mut weights: WeightsFile,
+        format: WeightFormat,
         tokenizer: Result<Tokenizer>,
         device: &Device,
     ) -> Result<Self> {
@@ -70,7 +78,10 @@ impl Backbone {
         let (tied, parameters, digest) = (weights.tied(), weights.parameters(), weights.digest());
         let formats = weights.formats();
         if *device == Device::flex() {
-            weights.load(T5::parameters(&config, tied))?;
+            weights.load(T5::parameters(&config, tied), format)?;
+        } else if format != WeightFormat::F32 {
+            let what = format!("weights of {format} are computed with on the CPU alone: give --device cpu, or f32");
+            return Err(Error::Input(what));
         }
         let model = T5::build(&config, &positions, tied, &mut weights, device)?;
         weights.check_all_taken()?;
@@ -81,6 +92,7 @@ impl Backbone {
             positions,
             model,
             digest,
+            weights: format,
             parameters,
             tied,
             formats,
@@ -96,6 +108,7 @@ impl Backbone {
             positions: self.positions.clone(),
             model,
             digest,
+            weights: WeightFormat::F32,
             parameters: self.parameters,
             tied: self.tied,
             formats: self.formats.clone(),
@@ -104,10 +117,13 @@ impl Backbone {
         }
     }
 
-    /// Bytes of the weights in memory: f32, and a transposed copy of the embedding where it is the output layer.
+    /// Bytes of the weights in memory, with a second copy of the embedding where it is the output layer.
     pub fn memory_bytes(&self) -> usize {
-        let copy = if self.tied { self.config.vocab_size * self.config.d_model } else { 0 };
-        (self.parameters + copy) * size_of::<f32>()
+        let specs = T5::parameters(&self.config, self.tied);
+        let values =
+            |linear: bool| specs.iter().filter(|spec| spec.transposed == linear).map(ParameterSpec::len).sum::<usize>();
+        let each = if self.weights == WeightFormat::Int8 { size_of::<i8>() } else { size_of::<f32>() };
+        values(false) * size_of::<f32>() + values(true) * each
     }
 
     /// The tokenizer, or why there is none.

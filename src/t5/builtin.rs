@@ -1,6 +1,6 @@
 //! The backbone that is part of the binary; models/pocket-t5/README.md says how it was made.
 
-use super::{Backbone, Config, Error, Result, Tokenizer, WeightsFile};
+use super::{Backbone, Config, Error, Result, Tokenizer, WeightFormat, WeightsFile};
 use burn::tensor::Device;
 use std::path::Path;
 
@@ -25,11 +25,15 @@ impl Backbone {
     /// # Errors
     /// If there is none of that name.
     pub fn builtin(name: &str, device: &Device) -> Result<Self> {
+        Self::builtin_as(name, WeightFormat::F32, device)
+    }
+
+    fn builtin_as(name: &str, format: WeightFormat, device: &Device) -> Result<Self> {
         let config = Self::builtin_config(name)?;
         let full = format!("{PREFIX}{name}");
         let weights = Self::builtin_weights(name, device)?;
         let tokenizer = Tokenizer::from_bytes(&format!("{full}/tokenizer.json"), TOKENIZER);
-        Self::build(full, config, weights, tokenizer, device)
+        Self::build(full, config, weights, format, tokenizer, device)
     }
 
     /// Opens `builtin:NAME`, or else a directory.
@@ -37,9 +41,17 @@ impl Backbone {
     /// # Errors
     /// If there is no such built-in backbone, or the directory cannot be opened.
     pub fn resolve(name: &str, device: &Device) -> Result<Self> {
+        Self::resolve_as(name, WeightFormat::F32, device)
+    }
+
+    /// The same with the weights of linear maps in this form.
+    ///
+    /// # Errors
+    /// As [`Backbone::resolve`], and if the device does not compute with them.
+    pub fn resolve_as(name: &str, format: WeightFormat, device: &Device) -> Result<Self> {
         match name.strip_prefix(PREFIX) {
-            Some(name) => Self::builtin(name, device),
-            None => Self::open(Path::new(name), device),
+            Some(name) => Self::builtin_as(name, format, device),
+            None => Self::open_as(Path::new(name), format, device),
         }
     }
 
@@ -83,6 +95,7 @@ impl Backbone {
 mod tests {
     use super::*;
     use crate::t5::{DecodeSettings, Frozen, generate};
+    use burn::tensor::activation::softmax;
 
     #[test]
     fn it_opens_with_its_tokenizer_and_generates() {
@@ -97,6 +110,28 @@ mod tests {
         let settings = DecodeSettings { min_new_tokens: 1, ..DecodeSettings::new(&backbone.config, 4) };
         let generated = generate(model, &encoded, &[ids], &settings, &Frozen).unwrap();
         assert!(!generated[0][0].ids.is_empty());
+    }
+
+    /// Rounded weights move the probabilities of a next token by little, and a row not at all that is alone or in a batch.
+    #[test]
+    fn rounded_weights_come_close() {
+        let open = |format| Backbone::resolve_as("builtin:pocket-t5", format, &Device::flex()).unwrap();
+        let [exact, rounded] = [WeightFormat::F32, WeightFormat::Int8].map(open);
+        assert!(rounded.memory_bytes() < exact.memory_bytes() / 2 && rounded.digest == exact.digest);
+        let texts = ["the film was a joy to watch .", "a village in the north of the country"];
+        let rows: Vec<Vec<u32>> = texts.iter().map(|text| exact.tokenizer().unwrap().encode(text).unwrap()).collect();
+        let next = |backbone: &Backbone, rows: &[Vec<u32>]| {
+            let encoded = backbone.model.encode(&backbone.model.batch(rows).unwrap(), &Frozen);
+            let start = vec![vec![backbone.config.pad]; rows.len()];
+            let logits = backbone.model.decode(&encoded, &backbone.model.batch(&start).unwrap(), &Frozen);
+            softmax(logits, 2).try_into_vec_as::<f32>().unwrap()
+        };
+        let (wanted, found) = (next(&exact, &rows), next(&rounded, &rows));
+        let moved: f32 = wanted.iter().zip(&found).map(|(a, b)| (a - b).abs()).sum::<f32>() / 2.0 / rows.len() as f32;
+        assert!(moved > 0.0 && moved < 0.05, "{moved} of the probability moved");
+        let alone = next(&rounded, &rows[..1]);
+        let apart = alone.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart < 1e-3, "{apart}");
     }
 
     #[test]

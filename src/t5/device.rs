@@ -111,6 +111,13 @@ pub fn open(choice: DeviceChoice) -> Result<(Device, DeviceChoice), DeviceError>
     }
 }
 
+/// Runs `work` where this device computes: on the CPU inside the pool, since each parallel operation that is entered from
+/// outside pays a wake-up; elsewhere on this thread, to which a GPU's stream belongs. It must not wait for anything: on the
+/// CPU it holds a thread of the pool.
+pub fn compute<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
+    if *device == Device::flex() { rayon::scope(|_| work()) } else { work() }
+}
+
 /// Sets how many threads the CPU computes with, for the whole process. Without a call it is one for each core.
 ///
 /// # Errors

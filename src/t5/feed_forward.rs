@@ -14,12 +14,23 @@ pub(super) struct FeedForward {
 }
 
 impl FeedForward {
-    /// `x [batch, len, d] -> [batch, len, d]`, before the residual.
-    pub(super) fn forward(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<3> {
-        let touched = deltas.touches(self.position);
-        let x = if touched { deltas.input(self.position, x) } else { x };
-        let inputs = self.input.forward_side_by_side(x.clone(), deltas);
-        let y = self.output.forward_one(self.activation.forward(inputs), deltas);
-        if touched { deltas.output(self.position, &x, y) } else { y }
+    /// `residual` plus the layer's output for `x`, all `[batch, len, d]`.
+    pub(super) fn forward(&self, residual: Tensor<3>, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<3> {
+        if !deltas.touches(self.position) {
+            return self.output.forward_onto(residual, self.hidden(x, deltas), deltas);
+        }
+        let x = deltas.input(self.position, x);
+        let y = self.output.forward_one(self.hidden(x.clone(), deltas), deltas);
+        residual + deltas.output(self.position, &x, y)
+    }
+
+    /// `[batch, len, d] -> [batch, len, d_ff]`.
+    fn hidden(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<3> {
+        if self.activation == Activation::RELU
+            && let Some(hidden) = self.input.forward_relu(x.clone(), deltas)
+        {
+            return hidden;
+        }
+        self.activation.forward(self.input.forward_side_by_side(x, deltas))
     }
 }

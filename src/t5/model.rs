@@ -44,7 +44,7 @@ impl T5 {
         let shared = source.take(&specs.next().expect("the embedding comes first"))?;
         let encoder = Stack::build("encoder", config, positions, &mut specs, source)?;
         let decoder = Stack::build("decoder", config, positions, &mut specs, source)?;
-        let head = source.take(&specs.next().expect("the output layer comes last"))?;
+        let head = source.take_linear(&specs.next().expect("the output layer comes last"))?;
         let id = positions.id("lm_head").map_err(|error| Error::Input(error.to_string()))?;
         Ok(Self {
             shared,

@@ -1,6 +1,6 @@
 //! The parameters of a T5 by their checkpoint names: one table for loading, training and saving.
 
-use super::{Config, Result};
+use super::{Config, Result, Weight};
 use burn::tensor::Tensor;
 
 /// One parameter of the model, held as a matrix `[rows, Σ widths]`.
@@ -65,6 +65,14 @@ pub trait ParameterSource {
     /// # Errors
     /// If the source lacks it or holds another shape.
     fn take(&mut self, spec: &ParameterSpec) -> Result<Tensor<2>>;
+
+    /// The weight of linear maps, in the form that the source has it in: the matrix, if nothing else is said.
+    ///
+    /// # Errors
+    /// As [`ParameterSource::take`].
+    fn take_linear(&mut self, spec: &ParameterSpec) -> Result<Weight> {
+        self.take(spec).map(Weight::from)
+    }
 }
 
 /// Every parameter in the order in which the model takes them. A tied model has no `lm_head.weight`.

@@ -9,7 +9,7 @@ use super::position_bias::PositionBias;
 use super::sharing::Sharing;
 use super::source::{ParameterSource, ParameterSpec};
 use super::tree::Tree;
-use super::{Config, Deltas, LinearGroup, Result};
+use super::{Config, Deltas, LinearGroup, Result, Weight};
 use crate::structure::{PositionId, Positions};
 use burn::tensor::{Tensor, TensorData};
 
@@ -39,6 +39,24 @@ struct Context<'a> {
     sharing: Option<&'a Sharing>,
 }
 
+/// Takes parameters in the order of the table.
+struct Take<'a> {
+    specs: &'a mut dyn Iterator<Item = ParameterSpec>,
+    source: &'a mut dyn ParameterSource,
+}
+
+impl Take<'_> {
+    fn matrix(&mut self) -> Result<(ParameterSpec, Tensor<2>)> {
+        let spec = self.specs.next().expect("the table holds every parameter");
+        self.source.take(&spec).map(|matrix| (spec, matrix))
+    }
+
+    fn linear(&mut self) -> Result<(ParameterSpec, Weight)> {
+        let spec = self.specs.next().expect("the table holds every parameter");
+        self.source.take_linear(&spec).map(|weight| (spec, weight))
+    }
+}
+
 impl Block {
     /// `attend` gives self-attention's keys and values from the projected ones; `cross` is the encoder's side.
     fn forward(
@@ -51,17 +69,17 @@ impl Block {
     ) -> Tensor<3> {
         let h = self.own.prepare(self.own_norm.forward(x.clone(), deltas), deltas);
         let (query, new) = self.own.project(h.clone(), deltas);
-        let x = x + self.own.attend(&h, query, remember(new), Some(bias), None, deltas);
+        let x = self.own.attend(x, &h, query, remember(new), Some(bias), None, deltas);
         let x = match (&self.cross, cross) {
             (Some((norm, attention)), Some(Context { keys_values, mask, sharing })) => {
                 let h = attention.prepare(norm.forward(x.clone(), deltas), deltas);
                 let query = attention.project_query(h.clone(), sharing, deltas);
-                x + attention.attend(&h, query, keys_values, mask, sharing, deltas)
+                attention.attend(x, &h, query, keys_values, mask, sharing, deltas)
             }
             _ => x,
         };
         let h = self.feed_norm.forward(x.clone(), deltas);
-        x + self.feed.forward(h, deltas)
+        self.feed.forward(x, h, deltas)
     }
 }
 
@@ -75,20 +93,17 @@ impl Stack {
         source: &mut dyn ParameterSource,
     ) -> Result<Self> {
         let decoder = stack == "decoder";
-        let mut take = || -> Result<(ParameterSpec, Tensor<2>)> {
-            let spec = next.next().expect("the table holds every parameter");
-            source.take(&spec).map(|tensor| (spec, tensor))
-        };
+        let mut take = Take { specs: next, source };
         let id = |path: &str| -> PositionId { positions.id(path).expect("the table's names are positions") };
         let mut tables = Vec::new();
         let layers = if decoder { config.decoder_layers } else { config.encoder_layers };
-        let norm = |take: &mut dyn FnMut() -> Result<(ParameterSpec, Tensor<2>)>| -> Result<Norm> {
-            let (spec, weight) = take()?;
+        let norm = |take: &mut Take| -> Result<Norm> {
+            let (spec, weight) = take.matrix()?;
             let path = spec.parts[0].0.trim_end_matches(".weight");
             Ok(Norm { weight: weight.reshape([config.d_model]), position: id(path), epsilon: config.epsilon })
         };
-        let group = |take: &mut dyn FnMut() -> Result<(ParameterSpec, Tensor<2>)>| -> Result<LinearGroup> {
-            let (spec, weight) = take()?;
+        let group = |take: &mut Take| -> Result<LinearGroup> {
+            let (spec, weight) = take.linear()?;
             let parts = spec.parts.iter().map(|(name, width)| (id(name.trim_end_matches(".weight")), *width)).collect();
             Ok(LinearGroup::new(weight, parts))
         };
@@ -97,7 +112,7 @@ impl Stack {
             let at = format!("{stack}.block.{block}.layer");
             let heads = config.num_heads;
             if config.has_position_bias(block) {
-                tables.push(take()?.1);
+                tables.push(take.matrix()?.1);
             }
             let own_norm = norm(&mut take)?;
             let (input, output) = (group(&mut take)?, group(&mut take)?);
@@ -186,7 +201,8 @@ impl Stack {
     /// Cross-attention's keys and values of every layer.
     pub(super) fn cross(&self, encoded: &Encoded, deltas: &dyn Deltas) -> Memory {
         let each = self.blocks.iter().filter_map(|block| block.cross.as_ref());
-        let layers = each.map(|(_, attention)| attention.project_context(encoded.hidden.clone(), deltas)).collect();
+        let layers =
+            each.map(|(_, attention)| attention.project_context(encoded.hidden.clone(), deltas).gathered()).collect();
         Memory { layers, lengths: encoded.lengths.clone() }
     }
 

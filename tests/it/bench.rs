@@ -158,3 +158,35 @@ fn a_server_is_put_under_load() {
     fails(home.path(), &["bench", "serve", "--rate", "0"], 1, "give numbers above 0");
     fails(home.path(), &["bench", "serve", "--source-len", "poisson:3"], 2, "is no distribution of lengths");
 }
+
+#[test]
+fn generation_is_measured_and_repeats() {
+    let home = tempfile::tempdir().unwrap();
+    let words =
+        "bench generate --model builtin:pocket-t5 --batch 3 --source-len 7 --new-tokens 5 --runs 2 --device cpu";
+    let arguments: Vec<&str> = words.split(' ').collect();
+    let json = |more: &[&'static str]| json_of(home.path(), &[&arguments[..], &["--json"], more].concat());
+    let first = json(&[]);
+    let wanted = "peer median_ms min_ms max_ms peak_rss_mb run_rss_mb load tokens_per_s requests_per_s batch source_len \
+                  new_tokens beams threads adapters tokens";
+    let fields: Vec<_> = first.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(fields, wanted.split_whitespace().collect::<Vec<_>>(), "the fields of ../shared/peers/generate.py");
+    let [median, least, most] = ["median_ms", "min_ms", "max_ms"].map(|name| first[name].as_f64().unwrap());
+    assert!(0.0 < least && least <= median && median <= most, "{first}");
+    assert_eq!((&first["batch"], &first["new_tokens"], &first["threads"]), (&3.into(), &5.into(), &2.into()));
+    assert_eq!(json(&["--threads", "1"])["tokens"], first["tokens"]);
+    assert_ne!(json(&["--seed", "1"])["tokens"], first["tokens"]);
+    let rounded = json(&["--weights", "int8"]);
+    assert_eq!((&rounded["peer"], &rounded["new_tokens"]), (&"s3delta-int8".into(), &5.into()));
+
+    let output = run(home.path(), &[&arguments[..], &["--beams", "2", "--print-ids"]].concat());
+    let told = String::from_utf8(output.stdout).unwrap();
+    let (line, ids) = told.trim().split_once('\n').unwrap();
+    assert!(line.starts_with("batch 3, 7 source ids, 5 new tokens, 2 beams, 2 threads: "), "{line}");
+    let ids: Value = serde_json::from_str(ids).unwrap();
+    assert!(ids["ids"].as_array().unwrap().iter().all(|row| row.as_array().unwrap().len() == 5), "{ids}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("these source ids are its own"));
+    fails(home.path(), &["bench", "generate", "--model", "builtin:pocket-t5", "--batch", "0"], 2, "--batch");
+    fails(home.path(), &["bench", "generate", "--model", "/nowhere"], 1, "config.json and model.safetensors");
+    fails(home.path(), &["bench", "generate", "--model", "/nowhere", "--weights", "int4"], 2, "give f32 or int8");
+}

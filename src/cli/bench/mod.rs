@@ -2,6 +2,7 @@
 
 mod adapters;
 mod backbone;
+mod generate;
 mod method;
 mod peer;
 mod random;
@@ -20,6 +21,8 @@ pub(crate) enum Bench {
     Adapters(adapters::Args),
     /// Put a server under load over HTTP and measure its latencies and throughput.
     Serve(serve::Args),
+    /// Measure generation, with the flags, ids and fields of the scripts that measure other libraries.
+    Generate(generate::Args),
 }
 
 impl Bench {
@@ -28,6 +31,7 @@ impl Bench {
             Self::Backbone(args) => args.run(home),
             Self::Adapters(args) => args.run(),
             Self::Serve(args) => args.run(home),
+            Self::Generate(args) => args.run(home),
         }
     }
 }

@@ -189,9 +189,7 @@ pub fn log_softmax(scores: &[f32]) -> Vec<f32> {
 
 /// `ln Σ exp(s)`; not a finite number where a score is NaN or +∞, or all are −∞.
 pub fn log_sum_exp(scores: &[f32]) -> f32 {
-    let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f32 = scores.iter().map(|score| (score - most).exp()).sum();
-    most + sum.ln()
+    super::super::kernels::log_sum_exp(scores)
 }
 
 fn softmax(scores: &[f32]) -> Vec<f32> {

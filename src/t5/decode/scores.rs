@@ -1,18 +1,13 @@
 //! Choosing among scores.
 
+use super::super::kernels;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 /// The greatest score's place, the first on a tie; none where no token can be made.
 pub(super) fn greatest(scores: &[f32]) -> Option<usize> {
-    let mut found = None;
-    let mut most = f32::NEG_INFINITY;
-    for (id, score) in scores.iter().enumerate() {
-        if *score > most {
-            (found, most) = (Some(id), *score);
-        }
-    }
-    found
+    let most = kernels::greatest(scores);
+    if most == f32::NEG_INFINITY { None } else { scores.iter().position(|score| *score == most) }
 }
 
 /// The `n` greatest of `score(0..count)` with their places, greatest first, the first of equals first.

@@ -4,6 +4,7 @@ use super::lanes::{exp, for_rows, max};
 use super::{Kernel, fits, plain, plain_input, rows, tensor, tracked, tracked_input};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Int, Shape, Tensor, TensorData, activation::log_softmax};
+use pulp::Arch;
 
 /// The log-probability of one target a row: `logits [rows, vocab]`, `targets [rows]`, `-> [rows]`.
 pub(crate) fn target_log_probabilities(logits: Tensor<2>, targets: Vec<u32>) -> Tensor<1> {
@@ -23,14 +24,28 @@ fn twin(logits: Tensor<2>, targets: &[u32]) -> Tensor<1> {
     log_softmax(logits, 1).gather(1, ids).squeeze_dim(1)
 }
 
+/// `ln Σ exp(s)` of one row; not a finite number where a score is NaN or +∞, or all are −∞.
+pub(in super::super) fn log_sum_exp(scores: &[f32]) -> f32 {
+    Arch::new().dispatch(|| {
+        // neither `max` nor `exp` keeps what is no number
+        let broken = scores.iter().fold(false, |found, score| found | score.is_nan());
+        if broken { f32::NAN } else { log_sum_exp_of(scores) }
+    })
+}
+
+/// The greatest of numbers; −∞ of none.
+pub(in super::super) fn greatest(scores: &[f32]) -> f32 {
+    Arch::new().dispatch(|| max(scores))
+}
+
 #[derive(Debug)]
 struct TargetLogProbability {
     targets: Vec<u32>,
 }
 
-/// `ln Σ eˣ`.
+/// `ln Σ eˣ` of numbers.
 #[inline(always)]
-fn log_sum_exp(x: &[f32]) -> f32 {
+fn log_sum_exp_of(x: &[f32]) -> f32 {
     const LANES: usize = 16;
     let most = max(x);
     let (heads, rest) = x.as_chunks::<LANES>();
@@ -53,7 +68,7 @@ impl Kernel<1> for TargetLogProbability {
         let values = logits.storage::<f32>();
         let row = |row: usize| &values[row * width..(row + 1) * width];
         let mut sums = vec![0.0; count];
-        for_rows(&mut sums, 1, width, |at, out| out[0] = log_sum_exp(row(at)));
+        for_rows(&mut sums, 1, width, |at, out| out[0] = log_sum_exp_of(row(at)));
         let found = self.targets.iter().enumerate().map(|(at, id)| row(at)[*id as usize] - sums[at]).collect();
         let shape = Shape::new([count]);
         (tensor(found, shape.clone()), (logits.clone(), tensor(sums, shape)))

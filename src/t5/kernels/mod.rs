@@ -4,17 +4,25 @@
 //! or a gate costs it as much as the product beside it. Here each is one loop that the compiler vectorises. Every operation
 //! has a twin of plain burn operations beside it: the path of all other devices and number formats, and the tests' oracle.
 
+mod attention;
 mod cross_entropy;
 mod gated_gelu;
+mod int8;
 mod lanes;
+mod parted;
+mod product;
 mod rms_norm;
 mod softmax;
+mod tiles;
 
+pub(super) use attention::attention;
 pub(crate) use cross_entropy::target_log_probabilities;
+pub(super) use cross_entropy::{greatest, log_sum_exp};
 pub(super) use gated_gelu::gated_gelu;
 pub(crate) use gated_gelu::gelu_new;
+pub(super) use int8::Int8;
+pub(super) use product::Panels;
 pub(super) use rms_norm::{normalised, rms_norm};
-pub(super) use softmax::softmax_with_bias;
 
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::NoCheckpointing};
 use burn::backend::autodiff::grads::Gradients;

@@ -29,20 +29,20 @@ struct Softmax;
 
 /// Where the row of a bias that belongs to a row of scores begins.
 #[derive(Debug, Clone)]
-struct Broadcast {
+pub(super) struct Broadcast {
     scores: [usize; 3],
     bias: [usize; 3],
 }
 
 impl Broadcast {
-    fn new(scores: &Shape, bias: &Shape) -> Self {
+    pub(super) fn new(scores: &Shape, bias: &Shape) -> Self {
         let leading = |shape: &Shape| [shape[0], shape[1], shape[2]];
         Self { scores: leading(scores), bias: leading(bias) }
     }
 
     /// The bias's row of a row of scores.
     #[inline(always)]
-    fn row(&self, row: usize) -> usize {
+    pub(super) fn row(&self, row: usize) -> usize {
         let [_, heads, len] = self.scores;
         let at = [row / (heads * len), row / len % heads, row % len];
         let [b, h, l] = std::array::from_fn(|i| if self.bias[i] == 1 { 0 } else { at[i] });
@@ -51,7 +51,7 @@ impl Broadcast {
 }
 
 #[inline(always)]
-fn normalise(row: &mut [f32]) {
+pub(super) fn normalise(row: &mut [f32]) {
     let most = max(row);
     // neither `max` nor `exp` keeps what is no number, which must not pass for an answer
     if !most.is_finite() || row.iter().fold(false, |found, value| found | value.is_nan()) {

@@ -3,6 +3,7 @@
 //! What this costs is memory traffic: the kernel clears each new page, so pages are large where it gives such; and the
 //! transpose goes by tiles, each gathered in the cache, so that whole cache lines are written.
 
+use super::super::Weight;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -117,6 +118,26 @@ pub(super) fn fill_transposed(
     });
 }
 
+/// Fills columns `start..start + part` of a matrix in panels `[panels, rows, PANEL]` from `data [part, rows]`.
+pub(super) fn fill_panels(format: Format, data: &[u8], rows: usize, panels: &mut [f32], start: usize, part: usize) {
+    const PANEL: usize = Weight::PANEL;
+    let (size, end) = (format.size(), start + part);
+    let touched = start / PANEL..end.div_ceil(PANEL);
+    let each = panels.par_chunks_mut(rows * PANEL).enumerate().skip(touched.start).take(touched.len());
+    each.for_each(|(panel, lines)| {
+        let first = panel * PANEL;
+        let mut run = [0.0; ROWS];
+        for (block, lines) in lines.as_chunks_mut::<PANEL>().0.chunks_mut(ROWS).enumerate() {
+            let run = &mut run[..lines.len()];
+            for column in start.max(first)..end.min(first + PANEL) {
+                let at = ((column - start) * rows + block * ROWS) * size;
+                format.read(&data[at..at + run.len() * size], run);
+                lines.iter_mut().zip(&*run).for_each(|(line, value)| line[column - first] = *value);
+            }
+        }
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,8 +189,18 @@ mod tests {
                     fill_transposed(format, &bytes(format, &data), [rows, width], &mut found, start, part);
                     start += part;
                 }
+                let mut panels = zeroed(Weight::panels_len(rows, width));
+                let mut start = 0;
+                for (number, part) in parts.into_iter().enumerate() {
+                    let data: Vec<f32> = (0..part).flat_map(|c| (0..rows).map(move |r| at(number, r, c))).collect();
+                    fill_panels(format, &bytes(format, &data), rows, &mut panels, start, part);
+                    start += part;
+                }
+                let in_panels =
+                    |r: usize, c: usize| panels[(c / Weight::PANEL * rows + r) * Weight::PANEL + c % Weight::PANEL];
                 for r in 0..rows {
                     for c in 0..width {
+                        assert_eq!(in_panels(r, c), found[r * width + c], "{format:?} {rows} {parts:?} at {r}, {c}");
                         let (part, c) = if c < parts[0] { (0, c) } else { (1, c - parts[0]) };
                         let column = if part == 0 { c } else { parts[0] + c };
                         let wanted = rounded(format, at(part, r, c));

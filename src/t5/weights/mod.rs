@@ -5,7 +5,7 @@ mod digest_cache;
 mod mapping;
 
 use super::source::{ParameterSource, ParameterSpec};
-use super::{Error, Result};
+use super::{Error, Result, Weight, WeightFormat};
 use burn::tensor::{Bytes as Memory, DType, Device, Tensor, TensorData};
 use convert::Format;
 use digest_cache::State;
@@ -26,6 +26,8 @@ pub struct WeightsFile {
     device: Device,
     /// What [`WeightsFile::load`] has converted and nobody has taken.
     loaded: VecDeque<(ParameterSpec, Memory)>,
+    /// In which form linear maps are given; `None` for plain matrices.
+    linear: Option<WeightFormat>,
     /// The files as they were opened; absent for a checkpoint in the binary.
     state: Option<State>,
 }
@@ -114,6 +116,7 @@ impl WeightsFile {
             taken: BTreeSet::new(),
             device: device.clone(),
             loaded: VecDeque::new(),
+            linear: None,
             state,
         };
         file.resolve_embedding()?;
@@ -224,23 +227,27 @@ impl WeightsFile {
 }
 
 impl WeightsFile {
-    /// Converts these parameters ahead, for [`ParameterSource::take`] to give in this order. All are one allocation, since
-    /// an allocator leaves gaps between large ones, together a tenth of a T5.
+    /// Converts these parameters ahead for a frozen model on the CPU, which [`ParameterSource::take`] then gives in this order
+    /// and, for linear maps, [`ParameterSource::take_linear`] in the panels that products want. All are one allocation, since
+    /// an allocator leaves gaps between large ones, together a tenth of a T5. Weights that are rounded are so one by one, as
+    /// they are taken.
     ///
     /// # Errors
     /// If one is missing or has another shape.
-    pub fn load(&mut self, specs: Vec<ParameterSpec>) -> Result<()> {
+    pub fn load(&mut self, mut specs: Vec<ParameterSpec>, linear: WeightFormat) -> Result<()> {
+        self.linear = Some(linear);
+        specs.retain(|spec| linear == WeightFormat::F32 || !spec.transposed);
         let places: Vec<_> = specs
             .iter()
             .scan(0, |end: &mut usize, spec| {
                 let start = end.next_multiple_of(LINE);
-                *end = start + spec.len();
+                *end = start + if spec.transposed { Weight::panels_len(spec.rows, spec.width()) } else { spec.len() };
                 Some(start..*end)
             })
             .collect();
         let mut values = convert::zeroed(places.last().map_or(0, |place| place.end));
         for (spec, place) in specs.iter().zip(&places) {
-            self.read(spec, &mut values[place.clone()])?;
+            self.read(spec, spec.transposed, &mut values[place.clone()])?;
         }
         let memory = Memory::from_elems(values).shared();
         for (spec, place) in specs.into_iter().zip(places) {
@@ -252,8 +259,8 @@ impl WeightsFile {
         Ok(())
     }
 
-    /// Converts one parameter into `values [spec.rows, spec.width()]`.
-    fn read(&self, spec: &ParameterSpec, values: &mut [f32]) -> Result<()> {
+    /// Converts one parameter into `values [spec.rows, spec.width()]`, or into the panels of that matrix.
+    fn read(&self, spec: &ParameterSpec, panels: bool, values: &mut [f32]) -> Result<()> {
         let wrong = |what| Error::Weights { path: self.path.clone(), what };
         let shape = [spec.rows, spec.width()];
         let mut start = 0;
@@ -267,7 +274,9 @@ impl WeightsFile {
                 let lines = step.min(count - first);
                 let piece = entry.bytes.start + first * row..entry.bytes.start + (first + lines) * row;
                 let data = &self.shards[entry.shard].as_ref()[piece.clone()];
-                if spec.transposed {
+                if panels {
+                    convert::fill_panels(format, data, spec.rows, values, start + first, lines);
+                } else if spec.transposed {
                     convert::fill_transposed(format, data, shape, values, start + first, lines);
                 } else {
                     convert::fill(format, data, &mut values[first * part..(first + lines) * part]);
@@ -283,16 +292,34 @@ impl WeightsFile {
 impl ParameterSource for WeightsFile {
     fn take(&mut self, spec: &ParameterSpec) -> Result<Tensor<2>> {
         let shape = [spec.rows, spec.width()];
-        let data = match self.loaded.pop_front_if(|(loaded, _)| loaded == spec) {
+        let data = match self.loaded.pop_front_if(|(loaded, _)| loaded == spec && !spec.transposed) {
             Some((_, memory)) => TensorData::from_bytes(memory, shape, DType::F32),
             None => {
                 let mut values = convert::zeroed(spec.len());
-                self.read(spec, &mut values)?;
+                self.read(spec, false, &mut values)?;
                 TensorData::new(values, shape)
             }
         };
         self.taken.extend(spec.parts.iter().map(|(name, _)| name.clone()));
         Ok(Tensor::from_data(data, &self.device))
+    }
+
+    fn take_linear(&mut self, spec: &ParameterSpec) -> Result<Weight> {
+        let Some(format) = self.linear else { return self.take(spec).map(Weight::from) };
+        let (rows, width) = (spec.rows, spec.width());
+        let weight = match self.loaded.pop_front_if(|(loaded, _)| loaded == spec) {
+            Some((_, panels)) => Weight::panels(panels, rows, width),
+            None => {
+                let mut values = convert::zeroed(Weight::panels_len(rows, width));
+                self.read(spec, true, &mut values)?;
+                match format {
+                    WeightFormat::F32 => Weight::panels(Memory::from_elems(values), rows, width),
+                    WeightFormat::Int8 => Weight::int8(&values, rows, width),
+                }
+            }
+        };
+        self.taken.extend(spec.parts.iter().map(|(name, _)| name.clone()));
+        Ok(weight)
     }
 }
 
@@ -359,9 +386,12 @@ mod tests {
         for ahead in [false, true] {
             let mut weights = WeightsFile::open(dir.path(), &Device::flex()).unwrap();
             if ahead {
-                weights.load(vec![turned.clone(), plain.clone()]).unwrap();
+                weights.load(vec![turned.clone(), plain.clone()], WeightFormat::F32).unwrap();
             }
-            let found = weights.take(&turned).unwrap().transpose().try_into_vec_as::<f32>().unwrap();
+            // the product by one as a matrix gives the weight as it is
+            let one = Tensor::eye(width, &Device::flex());
+            let weight = if ahead { weights.take_linear(&turned) } else { weights.take(&turned).map(Weight::from) };
+            let found = weight.unwrap().product(one).transpose().try_into_vec_as::<f32>().unwrap();
             assert!(found == wanted, "transposed, ahead: {ahead}");
             let found = weights.take(&plain).unwrap().try_into_vec_as::<f32>().unwrap();
             assert!(found == wanted, "as it is, ahead: {ahead}");
