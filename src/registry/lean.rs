@@ -79,7 +79,7 @@ impl Registry {
         let stored = self.store().get(&LEAN, id)?;
         let Lean { format, id, shape, modules } =
             stored.ok_or_else(|| Error::not_found(Noun::Structure, id.chars().take(64).collect::<String>()))?.document;
-        let structure = Arc::new(Structure { format, id, shape, modules, provenance: Vec::new() });
+        let structure = Arc::new(Structure { format, id, shape, modules, provenance: Vec::new(), serving: None });
         known.keep(Arc::clone(&structure));
         Ok(structure)
     }

@@ -4,9 +4,8 @@ use super::peer::{self, Before, Measured, Work, median, milliseconds, rounded};
 use super::random::{AdapterKind, values};
 use crate::cli::output;
 use crate::delta::{Batched, Layout, Single};
-use crate::t5::{Backbone, Deltas, Frozen, generate};
+use crate::t5::{Backbone, Deltas, Frozen, device, generate};
 use anyhow::{Result, bail};
-use burn::tensor::Device;
 use serde::Serialize;
 use serde_json::json;
 use std::num::NonZeroUsize;
@@ -80,7 +79,7 @@ impl Args {
         let (modules, parameters) = (mean(&|adapter| adapter.modules), mean(&|adapter| adapter.parameters));
         let rows: Vec<Option<Arc<Single>>> =
             (0..work.batch.get()).map(|row| Some(Arc::clone(&adapters.get(row % count.max(1))?.single))).collect();
-        let ids = work.ids(&backbone);
+        let ids = work.ids(&backbone)?;
         let with = || self.generate(&backbone, &ids, &rows);
         let none = vec![None; rows.len()];
         let bare = || self.generate(&backbone, &ids, &none);
@@ -102,7 +101,7 @@ impl Args {
         let (ratio, ratio_min, ratio_max) = ratios(&times, &bare_times);
         let (tokens_per_s, requests_per_s) = work.rates(measured.median_ms);
         let report = Report {
-            peer: "s3delta",
+            peer: work.peer(),
             measured,
             tokens_per_s,
             requests_per_s,
@@ -148,7 +147,7 @@ impl Args {
         ids: &[Vec<u32>],
         rows: &[Option<Arc<Single>>],
     ) -> Result<(Duration, Vec<Vec<u32>>)> {
-        let settings = self.work.settings(backbone);
+        let settings = self.work.settings(backbone)?;
         let work = || -> Result<_> {
             let started = Instant::now();
             let deltas = view(backbone, rows);
@@ -156,9 +155,7 @@ impl Args {
             let made = generate(&backbone.model, &encoded, ids, &settings, &*deltas)?;
             Ok((started.elapsed(), made))
         };
-        // inside the pool, as the engine computes: each operation entered from outside pays a wake-up
-        let pooled = *backbone.model.device() == Device::flex();
-        let (time, made) = if pooled { rayon::scope(|_| work())? } else { work()? };
+        let (time, made) = device::compute(backbone.model.device(), work)?;
         let made: Vec<Vec<u32>> = made.into_iter().map(|mut of_row| of_row.swap_remove(0).ids).collect();
         self.work.check(&made)?;
         Ok((time, made))

@@ -31,7 +31,7 @@ impl Bench {
             Self::Backbone(args) => args.run(home),
             Self::Adapters(args) => args.run(),
             Self::Serve(args) => args.run(home),
-            Self::Generate(args) => args.run(home),
+            Self::Generate(args) => args.run(),
         }
     }
 }

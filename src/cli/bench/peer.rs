@@ -1,9 +1,10 @@
 //! What `bench` shares with the scripts that time other people's libraries on the same work: the flags, the input ids, the
 //! clock and memory of a measurement, and the digest of the ids made. Fields and rules are those of their README.
 
+use crate::cli::memory::{peak, reset_peak};
 use crate::cli::{open_device, threads};
 use crate::config::Config;
-use crate::t5::{Backbone, DecodeSettings, DeviceChoice};
+use crate::t5::{Backbone, DecodeSettings, DeviceChoice, WeightFormat};
 use anyhow::{Result, bail};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 /// Ordinary pieces only: no pad, end, unknown, no sentinel.
 const FIRST_ID: u32 = 3;
+/// So many ids behind the first are drawn from.
 const ID_SPAN: u32 = 31997;
 
 /// What is generated: exactly `new_tokens` tokens for each of `batch` rows.
@@ -39,8 +41,11 @@ pub(super) struct Work {
     #[arg(long, value_name = "N", default_value = "2", value_parser = threads)]
     pub(super) threads: NonZeroUsize,
     /// auto, cpu, or cuda:N.
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, default_value = "auto")]
     pub(super) device: DeviceChoice,
+    /// f32, or int8: weights rounded to 8 bits, on the CPU.
+    #[arg(long, value_name = "FORMAT", default_value_t)]
+    pub(super) weights: WeightFormat,
     /// Of the source ids.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) seed: u32,
@@ -57,19 +62,44 @@ impl Work {
     pub(super) fn open(&self) -> Result<Backbone> {
         let (device, threads) = (self.device.to_string(), Some(self.threads.get()));
         let (device, _) = open_device(&Config { device, threads, ..Config::default() })?;
-        Ok(Backbone::resolve(&self.model, &device)?)
+        Ok(Backbone::resolve_as(&self.model, self.weights, &device)?)
     }
 
     /// Greedy or beam decoding of exactly `new_tokens` tokens.
-    pub(super) fn settings(&self, backbone: &Backbone) -> DecodeSettings {
+    pub(super) fn settings(&self, backbone: &Backbone) -> Result<DecodeSettings> {
         let tokens = self.new_tokens.get();
-        let settings = DecodeSettings::new(&backbone.config, tokens);
-        DecodeSettings { min_new_tokens: tokens, num_beams: self.beams.get(), ..settings }
+        Ok(DecodeSettings {
+            max_new_tokens: tokens,
+            min_new_tokens: tokens,
+            num_beams: self.beams.get(),
+            num_return_sequences: 1,
+            do_sample: false,
+            ..backbone.decoding()?.clone()
+        })
     }
 
-    /// The source ids `[batch, source_len]`.
-    pub(super) fn ids(&self, backbone: &Backbone) -> Vec<Vec<u32>> {
-        random_ids(self.batch.get(), self.source_len.get(), self.seed, backbone.config.vocab_size)
+    /// The source ids `[batch, source_len]`, and a word on standard error where they are not the peers'.
+    pub(super) fn ids(&self, backbone: &Backbone) -> Result<Vec<Vec<u32>>> {
+        let vocab = backbone.config.vocab_size;
+        let Some(span) = span(vocab) else {
+            bail!("`{}` has {vocab} ids, of which the first {FIRST_ID} are special: give a larger model", self.model);
+        };
+        if span < ID_SPAN {
+            eprintln!(
+                "`{}` has {vocab} ids, less than the {} that the peers draw from: these source ids are its own",
+                self.model,
+                FIRST_ID + ID_SPAN
+            );
+        }
+        Ok(random_ids(self.batch.get(), self.source_len.get(), self.seed, span))
+    }
+
+    /// Who is measured, in the peers' words.
+    pub(super) fn peer(&self) -> &'static str {
+        match self.weights {
+            WeightFormat::F32 => "s3delta",
+            WeightFormat::Int8 => "s3delta-int8",
+        }
     }
 
     /// Refuses rows that are not all of `new_tokens` tokens.
@@ -87,10 +117,15 @@ impl Work {
     }
 }
 
-/// `id(row, column) = 3 + splitmix64(seed · 2³² + row · length + column) % 31997`; a smaller vocabulary narrows the span.
-pub(super) fn random_ids(rows: usize, length: usize, seed: u32, vocab: usize) -> Vec<Vec<u32>> {
-    let span = u64::from(ID_SPAN.min((vocab as u32).saturating_sub(FIRST_ID).max(1)));
-    let draw = |at: usize| FIRST_ID + (splitmix64((u64::from(seed) << 32).wrapping_add(at as u64)) % span) as u32;
+/// How many ids are drawn from with this vocabulary.
+fn span(vocab: usize) -> Option<u32> {
+    (vocab as u32).checked_sub(FIRST_ID).filter(|left| *left > 0).map(|left| left.min(ID_SPAN))
+}
+
+/// `id(row, column) = 3 + splitmix64(seed · 2³² + row · length + column) % span`.
+fn random_ids(rows: usize, length: usize, seed: u32, span: u32) -> Vec<Vec<u32>> {
+    let draw =
+        |at: usize| FIRST_ID + (splitmix64((u64::from(seed) << 32).wrapping_add(at as u64)) % u64::from(span)) as u32;
     (0..rows).map(|row| (row * length..(row + 1) * length).map(draw).collect()).collect()
 }
 
@@ -124,7 +159,7 @@ pub(super) struct Measured {
 
 /// What is noted before the timed calls.
 pub(super) struct Before {
-    peak: Option<f64>,
+    peak: Option<u64>,
     fresh: bool,
     load: Option<f64>,
 }
@@ -132,20 +167,21 @@ pub(super) struct Before {
 impl Before {
     /// Now; lets the peak of memory be counted anew where the system can.
     pub(super) fn note() -> Self {
-        let (peak, load) = (memory_mb("VmHWM", "self"), load());
-        Self { peak, load, fresh: std::fs::write("/proc/self/clear_refs", "5").is_ok() }
+        let (peak, load) = (peak(), load());
+        Self { peak, load, fresh: reset_peak() }
     }
 
     /// With the times of the calls since; there must be one.
     pub(super) fn measured(&self, times: &[Duration]) -> Measured {
-        let run = memory_mb("VmHWM", "self");
+        let run = peak();
         let each = milliseconds(times);
+        let mib = |bytes: u64| rounded(bytes as f64 / f64::from(1 << 20), 1);
         Measured {
             median_ms: rounded(median(&each), 2),
             min_ms: rounded(each.iter().copied().fold(f64::INFINITY, f64::min), 2),
             max_ms: rounded(each.iter().copied().fold(0.0, f64::max), 2),
-            peak_rss_mb: self.peak.zip(run).map(|(before, run)| rounded(before.max(run), 1)),
-            run_rss_mb: run.filter(|_| self.fresh).map(|run| rounded(run, 1)),
+            peak_rss_mb: self.peak.max(run).map(mib),
+            run_rss_mb: run.filter(|_| self.fresh).map(mib),
             load: self.load,
         }
     }
@@ -155,13 +191,6 @@ impl Before {
 pub(super) fn load() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/loadavg").ok()?;
     text.split_whitespace().next()?.parse().ok()
-}
-
-/// A field of `/proc/PROCESS/status` in MiB, such as `VmHWM` or `VmRSS`.
-pub(super) fn memory_mb(field: &str, process: &str) -> Option<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<f64>().ok()? / 1024.0)
 }
 
 pub(super) fn milliseconds(times: &[Duration]) -> Vec<f64> {
@@ -192,11 +221,20 @@ mod tests {
     #[test]
     fn ids_and_digest_are_those_of_the_peers() {
         // made by: from common import random_ids; hashlib.sha256(repr(random_ids(2, 3, 0)).encode()).hexdigest()[:12]
-        assert_eq!(random_ids(2, 3, 0, 32128), [[24715, 2847, 15687], [10722, 28800, 5781]]);
-        assert_eq!(digest(&random_ids(2, 3, 0, 32128)), "ceffdb3e5fb6");
-        assert_eq!(digest(&random_ids(2, 3, 7, 32128)), "812daf7b91d9");
+        let ids = random_ids(2, 3, 0, ID_SPAN);
+        assert_eq!(ids, [[24715, 2847, 15687], [10722, 28800, 5781]]);
+        assert_eq!(digest(&ids), "ceffdb3e5fb6");
+        assert_eq!(digest(&random_ids(2, 3, 7, ID_SPAN)), "812daf7b91d9");
+        assert_eq!(digest(&random_ids(16, 64, 0, ID_SPAN)), "1bdf44f92b45");
         assert_eq!(digest(&[vec![1, 2], vec![3, 4]]), "1e258794ed04");
-        assert!(random_ids(40, 40, 1, 96).iter().flatten().all(|id| (3..96).contains(id)));
+    }
+
+    #[test]
+    fn a_small_vocabulary_holds_its_ids() {
+        assert_eq!([span(2), span(3), span(4), span(32_128)], [None, None, Some(1), Some(ID_SPAN)]);
+        let ids = random_ids(20, 100, 0, span(100).unwrap());
+        assert!(ids.iter().flatten().all(|id| (3..100).contains(id)), "{ids:?}");
+        assert!((3..100).all(|id| ids.iter().flatten().any(|other| *other == id)), "{ids:?}");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The server under load: a child process of this binary, or one that runs already, and what the system tells of it.
 
-use super::super::peer::memory_mb;
-use crate::cli::On;
+use crate::cli::{On, memory};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -101,10 +100,11 @@ impl Usage {
     /// Of a process number, or `self`, where `/proc` tells.
     pub(super) fn of(process: &str) -> Option<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        let mib = |field| memory::of(process, field).map(|bytes| bytes as f64 / f64::from(1 << 20));
         Some(Self {
             cpu: Duration::from_secs_f64(ticks(&stat)? as f64 / ticks_per_second()),
-            rss_mb: memory_mb("VmRSS", process)?,
-            peak_rss_mb: memory_mb("VmHWM", process)?,
+            rss_mb: mib("VmRSS")?,
+            peak_rss_mb: mib("VmHWM")?,
         })
     }
 }
