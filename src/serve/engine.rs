@@ -10,6 +10,7 @@ use crate::delta::Single;
 use crate::t5::{Backbone, Target};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
 
@@ -53,6 +54,8 @@ pub(super) struct EngineThread {
     drained: bool,
     stop: watch::Receiver<bool>,
     stopping: bool,
+    /// How many wait here, for those who ask whether there is room.
+    ahead: Arc<AtomicUsize>,
     loader: Loader,
     loaded: mpsc::UnboundedReceiver<Loaded>,
     loading: HashSet<String>,
@@ -86,6 +89,7 @@ impl EngineThread {
             drained: false,
             stop: engine.stop_signal(),
             stopping: false,
+            ahead: engine.ahead(),
             loader: Loader::start(Arc::clone(&backbone), read, sender).map_err(no_thread)?,
             loaded,
             loading: HashSet::new(),
@@ -118,6 +122,7 @@ impl EngineThread {
         self.waiting.retain(|waiting| !waiting.command.is_abandoned());
         self.decoding.sweep(self.compute);
         let admitted = self.admit();
+        self.ahead.store(self.waiting.len(), Ordering::Relaxed);
         let idle = admitted.is_empty() && self.decoding.is_empty();
         self.start_rows(admitted);
         self.decoding.step(&self.backbone, self.compute);

@@ -8,6 +8,7 @@ use super::pace::Pace;
 use crate::structure::{Shape, Structure};
 use crate::t5::{DecodeSettings, TextPart, TextStream};
 use serde::Serialize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{path::PathBuf, sync::Arc, time::Duration, time::Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -140,6 +141,8 @@ impl Score {
 pub struct Engine {
     commands: mpsc::Sender<Command>,
     pace: Arc<Pace>,
+    /// Requests that the engine thread has looked at, and that still wait.
+    ahead: Arc<AtomicUsize>,
     /// True once the engine is to end; its thread holds the only receiver.
     stop: watch::Sender<bool>,
     backbone: Arc<BackboneInfo>,
@@ -154,13 +157,18 @@ impl Engine {
         capacity: usize,
     ) -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(capacity.max(1));
-        let (pace, stop) = (Arc::default(), watch::Sender::new(false));
-        (Self { commands, pace, stop, backbone: Arc::new(backbone), tokenizer }, receiver)
+        let (pace, ahead, stop) = (Arc::default(), Arc::default(), watch::Sender::new(false));
+        (Self { commands, pace, ahead, stop, backbone: Arc::new(backbone), tokenizer }, receiver)
     }
 
     /// What the engine thread watches to know that it is to end.
     pub(super) fn stop_signal(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
+    }
+
+    /// Where the engine thread tells how many requests it has taken out of the channel that still wait.
+    pub(super) fn ahead(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.ahead)
     }
 
     /// Refuses new requests, waits until those already queued are answered, and ends the engine thread. Without a call
@@ -200,17 +208,21 @@ impl Engine {
         Ok(receiver)
     }
 
-    /// Requests waiting in the queue.
+    /// Requests waiting in the queue, those that the engine thread has looked at included.
     pub fn queued(&self) -> usize {
-        self.commands.max_capacity() - self.commands.capacity()
+        self.commands.max_capacity() - self.commands.capacity() + self.ahead.load(Ordering::Relaxed)
     }
 
     /// Refuses at once what could not be queued now; a request that passes may still come too late.
     ///
     /// # Errors
-    /// [`Error::QueueFull`].
+    /// [`Error::QueueFull`], [`Error::Stopped`].
     pub fn check_room(&self) -> Result<()> {
-        if self.commands.capacity() > 0 { Ok(()) } else { Err(self.full()) }
+        match self.commands.is_closed() {
+            true => Err(Error::Stopped),
+            false if self.queued() < self.commands.max_capacity() => Ok(()),
+            false => Err(self.full()),
+        }
     }
 
     /// When a request that found the queue full should come again, in whole seconds: as long as those who wait now take,
@@ -225,6 +237,7 @@ impl Engine {
     }
 
     fn send(&self, command: Command) -> Result<()> {
+        self.check_room()?;
         self.commands.try_send(command).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => self.full(),
             mpsc::error::TrySendError::Closed(_) => Error::Stopped,

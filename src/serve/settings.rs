@@ -9,8 +9,8 @@ pub struct Settings {
     pub max_batch_rows: usize,
     /// Source tokens of one encoder pass, padding included; a longer source is encoded alone.
     pub max_batch_tokens: usize,
-    /// Requests that may wait; more are answered [`super::Error::QueueFull`]. The engine looks at `max_batch_rows` more
-    /// of them in advance.
+    /// Requests that may wait; more are answered [`super::Error::QueueFull`]. The engine looks at `max_batch_rows` of them
+    /// in advance.
     pub queue: usize,
     /// Tokens of one source.
     pub max_source_tokens: usize,
