@@ -111,6 +111,8 @@ pub(crate) async fn create_prediction(
     State(state): State<AppState>,
     Json(request): Json<PredictionRequest>,
 ) -> Result<Json<PredictionResponse>> {
+    // before the inputs are read, as for completions
+    state.engine.check_room()?;
     let (top_k, deadline) = (request.top_k, deadline(request.timeout)?);
     let questions = state.blocking(move |state| prepare(state, request)).await?;
     // input by input, so that adapters that may share its encoding ask for it at the same time

@@ -275,7 +275,7 @@ impl Engine {
         Ok(scoring)
     }
 
-    /// Requests waiting in the queue.
+    /// Requests waiting in the queue, those that the engine thread has looked at included.
     pub fn queued(&self) -> usize {
         self.capacity - self.places.available_permits()
     }
@@ -283,9 +283,13 @@ impl Engine {
     /// Refuses at once what could not be queued now; a request that passes may still come too late.
     ///
     /// # Errors
-    /// [`Error::QueueFull`].
+    /// [`Error::QueueFull`], [`Error::Stopped`].
     pub fn check_room(&self) -> Result<()> {
-        if self.places.available_permits() > 0 { Ok(()) } else { Err(self.full()) }
+        match self.commands.is_closed() {
+            true => Err(Error::Stopped),
+            false if self.places.available_permits() > 0 => Ok(()),
+            false => Err(self.full()),
+        }
     }
 
     /// When a request that found the queue full should come again, in whole seconds: as long as those who wait now take,

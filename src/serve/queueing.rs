@@ -41,6 +41,12 @@ fn a_full_queue_refuses_and_forgets_nothing() {
     let mut taken: Vec<_> = (0..3).map(|_| ask().unwrap()).collect();
     assert_eq!(ask().unwrap_err(), Error::QueueFull { capacity: 3 });
     thread.turn();
+    assert_eq!((thread.running(), engine.queued()), (2, 1));
+    taken.extend([ask().unwrap(), ask().unwrap()]);
+    thread.turn();
+    assert_eq!((thread.running(), engine.queued()), (2, 3), "two that were looked at wait as well");
+    assert_eq!(ask().unwrap_err(), Error::QueueFull { capacity: 3 });
+    thread.serve_all();
     taken.push(ask().unwrap());
     thread.serve_all();
     for mut receiver in taken {

@@ -25,16 +25,19 @@ impl Phase {
     }
 }
 
-/// So many clients, each of which asks again as soon as it is answered.
+/// So many clients, each of which asks again as soon as it is answered. They begin one after the other: requests of one length
+/// that begin together also end together, and would share every pass as those of an open loop never do.
 pub(super) async fn closed_loop(client: &Arc<Client>, workload: Workload, clients: usize, phase: Phase) -> Summary {
     let start = Instant::now();
     let end = start + phase.warmup + phase.duration;
     let tally = phase.tally(start);
     let workload = Arc::new(Mutex::new(workload));
     let mut all = JoinSet::new();
-    for _ in 0..clients {
+    for number in 0..clients {
+        let begin = start + phase.warmup.mul_f64(0.5 * number as f64 / clients as f64);
         let (client, workload, tally) = (client.clone(), workload.clone(), tally.clone());
         all.spawn(async move {
+            tokio::time::sleep_until(begin.into()).await;
             while Instant::now() < end {
                 let planned = workload.lock().unwrap_or_else(PoisonError::into_inner).next();
                 ask(&client, planned, Instant::now(), &tally).await;

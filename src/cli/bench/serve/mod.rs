@@ -36,7 +36,8 @@ Examples:
 
 Without --url it makes random adapters in a folder of its own and starts a server as a child process; S3DELTA_* variables
 reach that server. Arrivals are Poisson and do not wait for answers; each time counts from when its request was due. With
---load the capacity is measured first, by clients that ask again as soon as they are answered. All times are in milliseconds.")]
+--load the capacity is measured first, by clients that ask again as soon as they are answered; they begin one after the other
+during the warm-up, so give it some seconds. All times are in milliseconds.")]
 pub(crate) struct Args {
     /// Ask this server, with the adapters it has, instead of starting one; S3DELTA_TOKEN is its token.
     #[arg(long, value_name = "URL", conflicts_with_all = ["keep", "kind", "rank", "backbone", "device", "threads"])]
@@ -198,7 +199,7 @@ impl Args {
         };
         let phase =
             Phase { warmup: Duration::from_secs_f64(self.warmup), duration: Duration::from_secs_f64(self.duration) };
-        let mut phases = Phases::new(server, client);
+        let mut phases = Phases::new(server, client, phase.warmup);
         let mut number = 0;
         let mut workload = || {
             number += 1;

@@ -8,7 +8,7 @@ use crate::cli::bench::random::AdapterKind;
 use crate::cli::output;
 use serde::Serialize;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The whole run.
 #[derive(Debug, Serialize)]
@@ -34,11 +34,12 @@ struct PhaseReport {
     offered: Option<f64>,
     #[serde(flatten)]
     summary: Summary,
-    /// Cores that the generator and the server used on average.
+    /// Cores that the generator and the server used on average from the warm-up's end on.
     generator_cores: Option<f64>,
     server_cores: Option<f64>,
     server_rss_mb: Option<f64>,
     server_peak_rss_mb: Option<f64>,
+    /// Of the same time.
     metrics: Option<AdapterMetrics>,
     /// The machine's load average over a minute, at the end of the phase.
     machine_load: Option<f64>,
@@ -48,45 +49,57 @@ struct PhaseReport {
 pub(super) struct Phases<'a> {
     server: &'a Server,
     client: Arc<Client>,
+    warmup: Duration,
     done: Vec<PhaseReport>,
 }
 
+/// What is known at one moment.
+struct Reading {
+    at: Instant,
+    generator: Option<Usage>,
+    server: Option<Usage>,
+    metrics: Option<Scrape>,
+}
+
 impl<'a> Phases<'a> {
-    pub(super) fn new(server: &'a Server, client: &Arc<Client>) -> Self {
-        Self { server, client: Arc::clone(client), done: Vec::new() }
+    /// Phases of which so much at first does not count.
+    pub(super) fn new(server: &'a Server, client: &Arc<Client>, warmup: Duration) -> Self {
+        Self { server, client: Arc::clone(client), warmup, done: Vec::new() }
     }
 
     /// Runs one phase and gives its throughput.
     pub(super) async fn add(&mut self, name: &str, rate: Option<f64>, run: impl Future<Output = Summary>) -> f64 {
         eprintln!("{name}{}", rate.map(|rate| format!(": {rate:.1} requests/s")).unwrap_or_default());
-        let (before, started) = (self.scrape().await, Instant::now());
-        let (own, of_server) = (Usage::of("self"), self.server.usage());
-        let summary = run.await;
-        let seconds = started.elapsed().as_secs_f64();
-        let (own_after, server_after) = (Usage::of("self"), self.server.usage());
+        let warm = async {
+            tokio::time::sleep(self.warmup).await;
+            self.read().await
+        };
+        let (summary, before) = tokio::join!(run, warm);
+        let after = self.read().await;
+        let seconds = after.at.duration_since(before.at).as_secs_f64();
         let cores = |before: Option<Usage>, after: Option<Usage>| {
             Some(rounded((after?.cpu.saturating_sub(before?.cpu)).as_secs_f64() / seconds, 3))
         };
-        let after = self.scrape().await;
         let throughput = summary.throughput;
         self.done.push(PhaseReport {
             phase: name.into(),
             offered: rate.map(|rate| rounded(rate, 2)),
             summary,
-            generator_cores: cores(own, own_after),
-            server_cores: cores(of_server, server_after),
-            server_rss_mb: server_after.map(|usage| rounded(usage.rss_mb, 1)),
-            server_peak_rss_mb: server_after.map(|usage| rounded(usage.peak_rss_mb, 1)),
-            metrics: before.zip(after).map(|(before, after)| after.adapters(&before)),
+            generator_cores: cores(before.generator, after.generator),
+            server_cores: cores(before.server, after.server),
+            server_rss_mb: after.server.map(|usage| rounded(usage.rss_mb, 1)),
+            server_peak_rss_mb: after.server.map(|usage| rounded(usage.peak_rss_mb, 1)),
+            metrics: before.metrics.zip(after.metrics).map(|(before, after)| after.adapters(&before)),
             machine_load: load(),
         });
         throughput
     }
 
-    /// The server's metrics, if it shows them.
-    async fn scrape(&self) -> Option<Scrape> {
-        let text = self.client.get("/metrics").await.ok()?;
-        Some(Scrape::new(String::from_utf8_lossy(&text).into_owned()))
+    async fn read(&self) -> Reading {
+        // a server may not show them to everyone
+        let metrics = self.client.get("/metrics").await.ok();
+        let metrics = metrics.map(|text| Scrape::new(String::from_utf8_lossy(&text).into_owned()));
+        Reading { at: Instant::now(), generator: Usage::of("self"), server: self.server.usage(), metrics }
     }
 
     /// Why requests were not answered.
