@@ -326,7 +326,6 @@ mod x86 {
                 halves.map(|[even, odd]| even + odd)
             }
         }
-        use pulp::Simd;
         let height = sums.len();
         for (row, sums) in sums.iter_mut().enumerate() {
             *sums = simd.vectorize(Row { simd, inputs, row, height, lines });
