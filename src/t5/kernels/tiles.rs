@@ -225,9 +225,9 @@ fn accumulate<S: Simd, const R: usize, const V: usize>(
         let mut columns = [simd.splat_f32s(0.0); V];
         columns.copy_from_slice(&w[..V]);
         for r in 0..R {
-            let x = simd.splat_f32s(x[r]);
+            let (x, sums) = (simd.splat_f32s(x[r]), &mut held[r]);
             for v in 0..V {
-                held[r][v] = simd.mul_add_e_f32s(x, columns[v], held[r][v]);
+                sums[v] = simd.mul_add_e_f32s(x, columns[v], sums[v]);
             }
         }
     }
