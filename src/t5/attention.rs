@@ -31,6 +31,15 @@ impl KeysValues {
     }
 }
 
+/// What queries attend to.
+pub(super) struct Context<'a> {
+    pub(super) keys_values: KeysValues,
+    /// Added to the scores; broadcasts to `[batch, heads, len, keys]`.
+    pub(super) bias: Option<&'a Tensor<4>>,
+    /// Where rows share sources, by which queries are laid out then.
+    pub(super) sharing: Option<&'a Sharing>,
+}
+
 /// Self-attention (`input` holds q, k, v) or cross-attention (`input` holds q, `context` k and v).
 #[derive(Debug, Clone)]
 pub(super) struct Attention {
@@ -63,19 +72,17 @@ impl Attention {
         self.split(if let Some(sharing) = sharing { sharing.by_source(query) } else { query })
     }
 
-    /// Attends, projects back and adds `residual`: `x` is the module's input `[batch, len, d]`, `bias` broadcasts to
-    /// `[batch, heads, len, keys]`; `-> [batch, len, d]`. Queries are laid out by `sharing`.
+    /// Attends, projects back and adds `residual`: `x` is the module's input, all `[batch, len, d]`.
     pub(super) fn attend(
         &self,
         residual: Tensor<3>,
         x: &Tensor<3>,
         query: Tensor<4>,
-        cached: KeysValues,
-        bias: Option<&Tensor<4>>,
-        sharing: Option<&Sharing>,
+        Context { keys_values, bias, sharing }: Context,
         deltas: &dyn Deltas,
     ) -> Tensor<3> {
-        let mixed = attention(query, cached.keys, cached.values, bias.cloned()); // [batch, len, heads · d_kv]
+        let KeysValues { keys, values } = keys_values;
+        let mixed = attention(query, keys, values, bias.cloned()); // [batch, len, heads · d_kv]
         let mixed = if let Some(sharing) = sharing { sharing.by_row(mixed) } else { mixed };
         if !deltas.touches(self.position) {
             return self.output.forward_onto(residual, mixed, deltas);

@@ -1,12 +1,11 @@
 //! Encoder and decoder: blocks of norm, attention, norm, feed-forward with residuals.
 
-use super::attention::{Attention, KeysValues};
+use super::attention::{Attention, Context, KeysValues};
 use super::cache::Cache;
 use super::encoded::{Encoded, Memory};
 use super::feed_forward::FeedForward;
 use super::norm::Norm;
 use super::position_bias::PositionBias;
-use super::sharing::Sharing;
 use super::source::{ParameterSource, ParameterSpec};
 use super::tree::Tree;
 use super::{Config, Deltas, LinearGroup, Result, Weight};
@@ -29,14 +28,6 @@ pub(super) struct Stack {
     bias: PositionBias,
     blocks: Vec<Block>,
     last_norm: Norm,
-}
-
-/// The encoder's side of a block's cross-attention.
-struct Context<'a> {
-    keys_values: KeysValues,
-    mask: Option<&'a Tensor<4>>,
-    /// Where rows share sources.
-    sharing: Option<&'a Sharing>,
 }
 
 /// Takes parameters in the order of the table.
@@ -69,12 +60,13 @@ impl Block {
     ) -> Tensor<3> {
         let h = self.own.prepare(self.own_norm.forward(x.clone(), deltas), deltas);
         let (query, new) = self.own.project(h.clone(), deltas);
-        let x = self.own.attend(x, &h, query, remember(new), Some(bias), None, deltas);
+        let own = Context { keys_values: remember(new), bias: Some(bias), sharing: None };
+        let x = self.own.attend(x, &h, query, own, deltas);
         let x = match (&self.cross, cross) {
-            (Some((norm, attention)), Some(Context { keys_values, mask, sharing })) => {
+            (Some((norm, attention)), Some(cross)) => {
                 let h = attention.prepare(norm.forward(x.clone(), deltas), deltas);
-                let query = attention.project_query(h.clone(), sharing, deltas);
-                attention.attend(x, &h, query, keys_values, mask, sharing, deltas)
+                let query = attention.project_query(h.clone(), cross.sharing, deltas);
+                attention.attend(x, &h, query, cross, deltas)
             }
             _ => x,
         };
@@ -164,7 +156,7 @@ impl Stack {
         let mut bias = self.bias.start(&[(0..len).collect()], len, Some(causal), &device);
         for (index, block) in self.blocks.iter().enumerate() {
             let (_, attention) = block.cross.as_ref().expect("a decoder block has cross-attention");
-            let cross = Context { keys_values: context(attention), mask, sharing: None };
+            let cross = Context { keys_values: context(attention), bias: mask, sharing: None };
             x = block.forward(x, bias.of(index), Some(cross), |own| own, deltas);
         }
         self.last_norm.forward(x, deltas)
@@ -216,7 +208,7 @@ impl Stack {
         let mut bias = self.bias.start(&queries, keys, cache.step_mask(keys, &device), &device);
         let (mask, sharing) = (cache.cross_mask.clone(), cache.sharing.clone());
         for (index, (block, layer)) in self.blocks.iter().zip(&mut cache.layers).enumerate() {
-            let cross = Context { keys_values: layer.cross.clone(), mask: Some(&mask), sharing: sharing.as_ref() };
+            let cross = Context { keys_values: layer.cross.clone(), bias: Some(&mask), sharing: sharing.as_ref() };
             let remember = |new| layer.push(new, &positions, keys);
             x = block.forward(x, bias.of(index), Some(cross), remember, deltas);
         }

@@ -217,6 +217,19 @@ mod tests {
         }
     }
 
+    /// So a delta that changes nothing, for which the product is not fused, changes no bit.
+    #[test]
+    fn fused_products_have_the_bits_of_their_steps() {
+        for [count, depth, columns] in [[1, 40, 33], [5, 1100, 64], [90, 600, 70]] {
+            let (x, y) = (leaf([count, depth], 1.0, 1).inner(), leaf([count, columns], 1.0, 2).inner());
+            let panels = Panels::of(leaf([depth, columns], 1.0, 3).inner());
+            let product = panels.product(x.clone());
+            let added = panels.product_onto(y.clone(), x.clone());
+            assert_eq!(added.into_data(), (y + product.clone()).into_data());
+            assert_eq!(panels.product_relu(x).into_data(), product.clamp_min(0.0).into_data());
+        }
+    }
+
     #[test]
     fn a_row_has_the_same_bits_in_every_batch() {
         let (depth, columns) = (700, 75);

@@ -71,7 +71,7 @@ fn lay_tile<'a, const R: usize>(row: impl Fn(usize) -> &'a [f32], laid: &mut [f3
     }
 }
 
-/// `out = f(out₀ + x w)` for rows laid out by [`lay`] and a matrix in panels `[panels, depth, WIDTH]`.
+/// `out = f(x w + out₀)` for rows laid out by [`lay`] and a matrix in panels `[panels, depth, WIDTH]`.
 #[derive(Debug)]
 pub(super) struct Multiply<'a> {
     /// The rows.
@@ -99,18 +99,21 @@ impl WithSimd for Multiply<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Multiply { laid, rows, depth, panels, columns, out, stride, add, relu } = self;
+        // the sums of a panel between parts of its depth
+        let mut begun = vec![[0.0; WIDTH]; if depth > DEPTH { rows } else { 0 }];
         for (at, panel) in panels.chunks_exact(depth * WIDTH).enumerate() {
             let width = WIDTH.min(columns - at * WIDTH);
             let (panel, _) = panel.as_chunks::<WIDTH>();
             for first in (0..depth).step_by(DEPTH) {
                 let end = depth.min(first + DEPTH);
-                let (add, relu) = (add || first > 0, relu && end == depth);
+                let (goes_on, ends) = (first > 0, end == depth);
                 for row in (0..rows).step_by(height_of::<S>()) {
                     let height = height_of::<S>().min(rows - row);
                     let part = &laid[row * depth + first * height..row * depth + end * height];
+                    let place = Place { stride, width, add, relu, goes_on, ends };
                     let out = &mut out[row * stride + at * WIDTH..];
-                    let place = Place { stride, width, add, relu };
-                    tile(simd, height, part, &panel[first..end], out, place);
+                    let begun = if begun.is_empty() { &mut [][..] } else { &mut begun[row..row + height] };
+                    tile(simd, height, part, &panel[first..end], begun, out, place);
                 }
             }
         }
@@ -124,14 +127,26 @@ struct Place {
     width: usize,
     add: bool,
     relu: bool,
+    /// Whether the sums have begun.
+    goes_on: bool,
+    /// Whether they are complete then.
+    ends: bool,
 }
 
 #[inline(always)]
-fn tile<S: Simd>(simd: S, height: usize, laid: &[f32], panel: &[[f32; WIDTH]], out: &mut [f32], place: Place) {
+fn tile<S: Simd>(
+    simd: S,
+    height: usize,
+    laid: &[f32],
+    panel: &[[f32; WIDTH]],
+    begun: &mut [[f32; WIDTH]],
+    out: &mut [f32],
+    place: Place,
+) {
     macro_rules! tiles {
         ($($rows:literal)*) => {
             match height {
-                $($rows => tile_of::<S, $rows>(simd, laid, panel, out, place),)*
+                $($rows => tile_of::<S, $rows>(simd, laid, panel, begun, out, place),)*
                 _ => unreachable!("a tile has 1 to {HEIGHT} rows"),
             }
         };
@@ -144,15 +159,14 @@ fn tile_of<S: Simd, const R: usize>(
     simd: S,
     laid: &[f32],
     panel: &[[f32; WIDTH]],
+    begun: &mut [[f32; WIDTH]],
     out: &mut [f32],
-    Place { stride, width, add, relu }: Place,
+    Place { stride, width, add, relu, goes_on, ends }: Place,
 ) {
     let (laid, _) = laid.as_chunks::<R>();
     let mut sums = [[0.0; WIDTH]; R];
-    if add {
-        for (r, sums) in sums.iter_mut().enumerate() {
-            copy(&mut sums[..width], &out[r * stride..r * stride + width]);
-        }
+    if goes_on {
+        sums.copy_from_slice(&begun[..R]);
     }
     match S::F32_LANES {
         16 => accumulate::<S, R, 2>(simd, laid, panel, 0, &mut sums),
@@ -167,7 +181,15 @@ fn tile_of<S: Simd, const R: usize>(
         }
         _ => accumulate_plainly(laid, panel, &mut sums),
     }
+    if !ends {
+        begun[..R].copy_from_slice(&sums);
+        return;
+    }
     for (r, sums) in sums.iter_mut().enumerate() {
+        if add {
+            let before = &out[r * stride..r * stride + width];
+            sums.iter_mut().zip(before).for_each(|(sum, before)| *sum += before);
+        }
         if relu {
             sums.iter_mut().for_each(|sum| *sum = if *sum < 0.0 { 0.0 } else { *sum });
         }
@@ -203,9 +225,9 @@ fn accumulate<S: Simd, const R: usize, const V: usize>(
         let mut columns = [simd.splat_f32s(0.0); V];
         columns.copy_from_slice(&w[..V]);
         for r in 0..R {
-            let x = simd.splat_f32s(x[r]);
+            let (x, sums) = (simd.splat_f32s(x[r]), &mut held[r]);
             for v in 0..V {
-                held[r][v] = simd.mul_add_e_f32s(x, columns[v], held[r][v]);
+                sums[v] = simd.mul_add_e_f32s(x, columns[v], sums[v]);
             }
         }
     }
@@ -235,7 +257,7 @@ mod tests {
     /// `rows × depth` times `depth × columns`, in this order of the sums.
     fn plainly(x: &[f32], w: &[f32], [rows, depth, columns]: [usize; 3], start: &[f32]) -> Vec<f32> {
         let at = |r: usize, c: usize| {
-            (0..depth).fold(start[r * columns + c], |sum, i| x[r * depth + i].mul_add(w[i * columns + c], sum))
+            (0..depth).fold(0.0, |sum, i| x[r * depth + i].mul_add(w[i * columns + c], sum)) + start[r * columns + c]
         };
         (0..rows * columns).map(|place| at(place / columns, place % columns)).collect()
     }
