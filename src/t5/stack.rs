@@ -6,6 +6,7 @@ use super::encoded::{Encoded, Memory};
 use super::feed_forward::FeedForward;
 use super::norm::Norm;
 use super::position_bias::PositionBias;
+use super::sharing::Sharing;
 use super::source::{ParameterSource, ParameterSpec};
 use super::tree::Tree;
 use super::{Config, Deltas, LinearGroup, Result, Weight};
@@ -184,7 +185,7 @@ impl Stack {
         let mut bias = self.bias.between(depths.iter().map(|d| (d.as_slice(), d.as_slice())), Some(seen), &device);
         for (index, block) in self.blocks.iter().enumerate() {
             let (_, attention) = block.cross.as_ref().expect("a decoder block has cross-attention");
-            let cross = Context { keys_values: context(index, attention), mask, sharing };
+            let cross = Context { keys_values: context(index, attention), bias: mask, sharing };
             x = block.forward(x, bias.of(index), Some(cross), |own| own, deltas);
         }
         self.last_norm.forward(x, deltas)
