@@ -9,6 +9,7 @@ mod decoding;
 mod engine;
 mod generation;
 mod handle;
+mod joining;
 mod order;
 #[cfg(test)]
 mod properties;
@@ -20,6 +21,7 @@ mod scenarios;
 mod scoring;
 mod settings;
 mod shared;
+mod source_cache;
 mod sources;
 #[cfg(test)]
 mod testing;
