@@ -201,7 +201,7 @@ pub(super) fn fetch(session: &Session, reference: &str) -> Result<(Vec<u8>, Vec<
     let (name, selector) = reference.split_once('@').unwrap_or((reference, DEFAULT_ALIAS));
     let adapter = adapter(session, name)?;
     let Generation { digest, structure, .. } = adapter.select(selector)?;
-    let structure = serde_json::to_vec_pretty(&document(session, &structure)?)?;
+    let structure = serde_json::to_vec_pretty(&document(session, structure)?)?;
     let weights = session.bytes(&format!("/v1/adapters/{name}/generations/{digest}/weights"))?;
     Ok((structure, weights))
 }

@@ -200,7 +200,7 @@ mod tests {
         };
         let of = |kind: KindName| {
             let admitted = backbone.positions.iter().filter(move |(.., site)| sized(kind, 0).admitted_at(*site));
-            let some = admitted.enumerate().filter(move |(n, _)| (n + every) % every == 0);
+            let some = admitted.enumerate().filter(move |(n, _)| n.is_multiple_of(every));
             some.map(move |(n, (_, path, _))| DeltaModule::new(path, sized(kind, n)))
         };
         let modules: Vec<_> = KindName::ALL.into_iter().flat_map(of).collect();

@@ -2,10 +2,11 @@
 
 use super::adapters::{Loaded, Loader, Read, Resident, Weights};
 use super::compute::Compute;
-use super::decoding::{Decoding, Running, State, first_capacity};
+use super::decoding::{Decoding, State};
+use super::joining::{Admitted, Joined, Joining, Progress};
 use super::order::Turns;
-use super::scoring::{self, Scored, score};
-use super::sources::{Key, Keys, Plan, Ready, Row, SourceCache, seen};
+use super::scoring;
+use super::source_cache::{Key, Keys, SourceCache};
 use super::{BackboneInfo, Command, Engine, Error, Queued, Result, Settings, Tokenize};
 use crate::delta::Single;
 use crate::t5::Backbone;
@@ -45,13 +46,6 @@ struct Waiting {
     adapter: Slot,
 }
 
-/// A request that joins a batch.
-struct Admitted {
-    command: Command,
-    keys: Keys,
-    adapter: Option<Arc<Single>>,
-}
-
 /// Where a waiting request's adapter is.
 enum Slot {
     /// In memory; none for the bare backbone.
@@ -77,6 +71,7 @@ pub(super) struct EngineThread {
     sources: SourceCache,
     waiting: VecDeque<Waiting>,
     turns: Turns,
+    joining: Option<Joining>,
     decoding: Decoding,
 }
 
@@ -112,6 +107,7 @@ impl EngineThread {
             sources: SourceCache::new(settings.encoder_cache_bytes),
             waiting: VecDeque::new(),
             turns: Turns::default(),
+            joining: None,
             decoding: Decoding::default(),
             backbone,
             settings,
@@ -129,7 +125,7 @@ impl EngineThread {
     }
 
     fn is_done(&self) -> bool {
-        self.drained && self.waiting.is_empty() && self.decoding.is_empty()
+        self.drained && self.waiting.is_empty() && self.joining.is_none() && self.decoding.is_empty()
     }
 
     /// Takes what has come, lets rows leave and join, scores, and makes one token of every row. False if there was
@@ -143,9 +139,12 @@ impl EngineThread {
         self.take();
         self.give_up(now);
         self.decoding.sweep(now, self.compute);
-        let admitted = self.admit();
-        let idle = admitted.is_empty() && self.decoding.is_empty();
-        self.start_rows(admitted);
+        if self.joining.is_none() {
+            let admitted = self.admit();
+            self.joining = (!admitted.is_empty()).then(|| Joining::new(admitted, &mut self.sources));
+        }
+        let idle = self.joining.is_none() && self.decoding.is_empty();
+        self.join(now);
         self.decoding.step(&self.backbone, self.compute);
         self.decoding.sweep(now, self.compute);
         self.resident.trim();
@@ -155,16 +154,30 @@ impl EngineThread {
 
     /// Lets those go who wait no longer: their client left, or their time is over.
     fn give_up(&mut self, now: Instant) {
-        let gone = |waiting: &mut Waiting| {
-            let command = &waiting.command;
-            command.is_abandoned() || command.deadline().is_some_and(|deadline| deadline <= now)
-        };
-        if !self.waiting.iter_mut().any(gone) {
+        let is_over = |waiting: &Waiting| waiting.command.is_over(now);
+        if !self.waiting.iter().any(is_over) {
             return;
         }
-        for mut waiting in std::mem::take(&mut self.waiting) {
+        for waiting in std::mem::take(&mut self.waiting) {
             // one whose client left hears nothing of it
-            if gone(&mut waiting) { waiting.command.fail(Error::TimedOut) } else { self.waiting.push_back(waiting) }
+            if is_over(&waiting) { waiting.command.fail(Error::TimedOut) } else { self.waiting.push_back(waiting) }
+        }
+    }
+
+    /// Goes on encoding the sources of requests that are to join, for no longer than rows under way can wait.
+    fn join(&mut self, now: Instant) {
+        let Some(joining) = self.joining.take() else { return };
+        let budget = if self.decoding.is_empty() { usize::MAX } else { self.settings.encoded_between_steps };
+        match joining.advance(&self.backbone, budget, now, self.compute) {
+            Progress::Encoding(joining) => self.joining = Some(*joining),
+            Progress::Joined(joined) => {
+                let Joined { running, cache, fresh } = *joined;
+                self.sources.keep(fresh);
+                if let Some(cache) = cache {
+                    self.decoding.join(running, State { cache, view: None }, self.compute);
+                }
+            }
+            Progress::Over => {}
         }
     }
 
@@ -325,60 +338,6 @@ impl EngineThread {
         }
         self.waiting = left;
         admitted
-    }
-
-    /// Encodes the admitted requests' sources, answers the scorings and lets the generations join.
-    fn start_rows(&mut self, admitted: Vec<Admitted>) {
-        if admitted.is_empty() {
-            return;
-        }
-        let backbone = &*self.backbone;
-        let rows: Vec<_> = admitted.iter().map(Admitted::row).collect();
-        let plan = Plan::new(&mut self.sources, &rows);
-        admitted.iter().zip(plan.shared()).for_each(|(admitted, shared)| admitted.command.share(*shared));
-        let work = || {
-            let Ready { memory, of, fresh } = plan.run(backbone)?;
-            let (mut scored, mut generating, mut capacity) = (Vec::new(), Vec::new(), 0);
-            for (Admitted { command, adapter, .. }, source) in admitted.iter().zip(of) {
-                match command {
-                    Command::Generate(generate) => {
-                        capacity = capacity.max(first_capacity(&generate.request.settings));
-                        generating.push(source);
-                    }
-                    Command::Score(score) => {
-                        scored.push(Scored { source, adapter: adapter.clone(), targets: &score.request.targets });
-                    }
-                }
-            }
-            let scores = score(backbone, &memory, &scored)?;
-            let cache = (!generating.is_empty()).then(|| {
-                let (memory, of) = seen(memory, &generating);
-                backbone.model.start_rows(memory, &of, capacity)
-            });
-            Ok((scores, cache, fresh))
-        };
-        match self.compute.run(work) {
-            Ok((scores, cache, fresh)) => {
-                self.sources.keep(fresh);
-                let (mut scores, mut running) = (scores.into_iter(), Vec::new());
-                for Admitted { command, adapter, .. } in admitted {
-                    match command {
-                        Command::Generate(generate) => running.push(Running::new(generate, adapter)),
-                        Command::Score(score) => score.reply(Ok(scores.next().unwrap_or_default())),
-                    }
-                }
-                if let Some(cache) = cache {
-                    self.decoding.join(running, State { cache, view: None }, self.compute);
-                }
-            }
-            Err(error) => admitted.into_iter().for_each(|admitted| admitted.command.fail(error.clone())),
-        }
-    }
-}
-
-impl Admitted {
-    fn row(&self) -> Row<'_> {
-        Row { ids: self.command.ids(), keys: &self.keys, adapter: self.adapter.as_ref() }
     }
 }
 

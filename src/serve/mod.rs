@@ -9,6 +9,7 @@ mod decoding;
 mod engine;
 mod generation;
 mod handle;
+mod joining;
 mod order;
 mod pace;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod scenarios;
 mod scoring;
 mod settings;
 mod shared;
+mod source_cache;
 mod sources;
 #[cfg(test)]
 mod testing;

@@ -25,7 +25,7 @@ struct Plan {
 /// What a request wants.
 #[derive(Debug, Clone)]
 enum Asks {
-    Text(DecodeSettings),
+    Text(Box<DecodeSettings>),
     /// Scores of targets with these seeds; the first tokens of all are alike.
     Scores(Vec<u64>),
 }
@@ -45,7 +45,7 @@ fn targets(seeds: &[u64]) -> Vec<Vec<u32>> {
 
 fn asks() -> impl Strategy<Value = Asks> {
     let scores = proptest::collection::vec(any::<u64>(), 1..6).prop_map(Asks::Scores);
-    prop_oneof![3 => settings().prop_map(Asks::Text), 1 => scores]
+    prop_oneof![3 => settings().prop_map(|settings| Asks::Text(Box::new(settings))), 1 => scores]
 }
 
 fn settings() -> impl Strategy<Value = DecodeSettings> {
@@ -88,9 +88,10 @@ fn random_batches_equal_solo_runs() {
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     // none, room for some of the sources, room for all
     let room = prop_oneof![Just(0), Just(20_000), Just(1 << 24)];
-    let batch = (proptest::collection::vec(plan(), 1..=17), 4..20usize, room);
-    let run = runner.run(&batch, |(plans, max_batch_rows, encoder_cache_bytes)| {
-        let settings = Settings { max_batch_rows, encoder_cache_bytes, ..Settings::default() };
+    let batch = (proptest::collection::vec(plan(), 1..=17), 4..20usize, room, 1..60usize);
+    let run = runner.run(&batch, |(plans, max_batch_rows, encoder_cache_bytes, encoded_between_steps)| {
+        let limits = Settings { max_batch_rows, encoder_cache_bytes, ..Settings::default() };
+        let settings = Settings { encoded_between_steps, ..limits };
         let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
         let mut under_way: Vec<_> = plans.iter().map(|_| None).collect();
         for turn in 0..20 {
@@ -100,7 +101,7 @@ fn random_batches_equal_solo_runs() {
                     let adapter = zoo.rows[plan.adapter].adapter.as_ref();
                     *asked = Some(match &plan.asks {
                         Asks::Text(settings) => {
-                            Asked::Text(engine.generate(decode(adapter, &ids, settings.clone())).unwrap())
+                            Asked::Text(engine.generate(decode(adapter, &ids, settings.as_ref().clone())).unwrap())
                         }
                         Asks::Scores(seeds) => {
                             Asked::Scores(engine.score(scoring(adapter, &ids, &targets(seeds))).unwrap())

@@ -67,6 +67,11 @@ impl Command {
         }
     }
 
+    /// Whether nothing is to be done for it any more: its client left, or its time is over.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.is_abandoned() || self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
     /// Answers with an error.
     pub(super) fn fail(self, error: Error) {
         match self {

@@ -47,7 +47,7 @@ pub use error::{Error, Result};
 pub use hook::{Deltas, Frozen};
 pub(crate) use kernels::{gelu_new, target_log_probabilities};
 pub use linear::{LinearGroup, Weight};
-pub use model::T5;
+pub use model::{Encoding, T5};
 pub use norm::Normed;
 pub use score::{Question, Sources, score_targets};
 pub use source::{ParameterSource, ParameterSpec, parameter_specs};

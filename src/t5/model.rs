@@ -4,7 +4,7 @@ use super::attention::Attention;
 use super::score::Sources;
 use super::sharing::Sharing;
 use super::source::{ParameterSource, ParameterSpec, parameter_specs};
-use super::stack::Stack;
+use super::stack::{Pass, Stack};
 use super::tree::Tree;
 use super::{Cache, Config, Deltas, Encoded, Error, LinearGroup, Memory, Result, TokenBatch};
 use crate::structure::Positions;
@@ -22,6 +22,13 @@ pub struct T5 {
     pad: u32,
     vocab: usize,
     device: Device,
+}
+
+/// A batch on its way through the encoder, whose deltas stay the same.
+#[derive(Debug)]
+pub struct Encoding {
+    pass: Pass,
+    lengths: Vec<usize>,
 }
 
 impl T5 {
@@ -75,9 +82,29 @@ impl T5 {
 
     /// Encodes a batch.
     pub fn encode(&self, batch: &TokenBatch, deltas: &dyn Deltas) -> Encoded {
-        let mask = batch.mask(&self.device);
-        let hidden = self.encoder.encode(self.embed(batch), mask.as_ref(), deltas);
+        let hidden = self.encoder.encode(self.embed(batch), batch.mask(&self.device), deltas);
         Encoded { hidden, lengths: batch.lengths().to_vec() }
+    }
+
+    /// Begins to encode a batch, block by block: what [`T5::encode`] does at once.
+    pub fn begin(&self, batch: &TokenBatch) -> Encoding {
+        let pass = self.encoder.begin(self.embed(batch), batch.mask(&self.device));
+        Encoding { pass, lengths: batch.lengths().to_vec() }
+    }
+
+    /// Goes on through at most so many blocks; gives whether all are done.
+    pub fn advance(&self, encoding: &mut Encoding, blocks: usize, deltas: &dyn Deltas) -> bool {
+        self.encoder.advance(&mut encoding.pass, blocks, deltas)
+    }
+
+    /// The encoder's output once all blocks are done.
+    pub fn encoded(&self, encoding: Encoding, deltas: &dyn Deltas) -> Encoded {
+        Encoded { hidden: self.encoder.end(encoding.pass, deltas), lengths: encoding.lengths }
+    }
+
+    /// Blocks of the encoder.
+    pub fn encoder_blocks(&self) -> usize {
+        self.encoder.blocks()
     }
 
     /// Logits under teacher forcing: `inputs` are the decoder's input ids (the start id first) -> `[batch, len, vocab]`.

@@ -12,8 +12,9 @@ pub(super) struct PositionBias {
 }
 
 /// The bias in one pass through the stack, where queries and keys stand at the same positions in every block.
-pub(super) struct PassBias<'a> {
-    tables: &'a [Tensor<2>],
+#[derive(Debug)]
+pub(super) struct PassBias {
+    tables: Vec<Tensor<2>>,
     /// The bucket of each query and key, `[rows · len · keys]`.
     buckets: Tensor<1, Int>,
     /// `[rows, len, keys]`.
@@ -34,7 +35,7 @@ impl PositionBias {
         keys: usize,
         mask: Option<Tensor<4>>,
         device: &Device,
-    ) -> PassBias<'_> {
+    ) -> PassBias {
         let keys: Vec<usize> = (0..keys).collect();
         self.between(queries.iter().map(|queries| (queries.as_slice(), keys.as_slice())), mask, device)
     }
@@ -45,7 +46,7 @@ impl PositionBias {
         rows: impl Iterator<Item = (&'r [usize], &'r [usize])>,
         mask: Option<Tensor<4>>,
         device: &Device,
-    ) -> PassBias<'_> {
+    ) -> PassBias {
         let count = self.tables[0].dims()[0];
         let (mut ids, mut shape) = (Vec::new(), [0; 3]);
         for (queries, keys) in rows {
@@ -58,11 +59,11 @@ impl PositionBias {
         let [rows, len, keys] = shape;
         let buckets = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows * len * keys]), device);
         let latest = look_up(&self.tables[0], &buckets, shape, mask.as_ref());
-        PassBias { tables: &self.tables, buckets, shape, mask, latest }
+        PassBias { tables: self.tables.clone(), buckets, shape, mask, latest }
     }
 }
 
-impl PassBias<'_> {
+impl PassBias {
     /// The bias of a block, `[rows, heads, len, keys]`. Blocks are asked for in their order.
     pub(super) fn of(&mut self, block: usize) -> &Tensor<4> {
         if block > 0 && self.tables.len() > 1 {

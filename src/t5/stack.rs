@@ -5,7 +5,7 @@ use super::cache::Cache;
 use super::encoded::{Encoded, Memory};
 use super::feed_forward::FeedForward;
 use super::norm::Norm;
-use super::position_bias::PositionBias;
+use super::position_bias::{PassBias, PositionBias};
 use super::sharing::Sharing;
 use super::source::{ParameterSource, ParameterSpec};
 use super::tree::Tree;
@@ -47,6 +47,15 @@ impl Take<'_> {
         let spec = self.specs.next().expect("the table holds every parameter");
         self.source.take_linear(&spec).map(|weight| (spec, weight))
     }
+}
+
+/// A pass through the encoder on its way.
+#[derive(Debug)]
+pub(super) struct Pass {
+    x: Tensor<3>,
+    bias: PassBias,
+    /// Blocks that it is through.
+    done: usize,
 }
 
 impl Block {
@@ -131,13 +140,38 @@ impl Stack {
     }
 
     /// The encoder over whole sequences: `x [batch, len, d]`, `mask [batch, 1, 1, len]` -> `[batch, len, d]`.
-    pub(super) fn encode(&self, mut x: Tensor<3>, mask: Option<&Tensor<4>>, deltas: &dyn Deltas) -> Tensor<3> {
+    pub(super) fn encode(&self, x: Tensor<3>, mask: Option<Tensor<4>>, deltas: &dyn Deltas) -> Tensor<3> {
+        let mut pass = self.begin(x, mask);
+        self.advance(&mut pass, self.blocks.len(), deltas);
+        self.end(pass, deltas)
+    }
+
+    /// The beginning of [`Stack::encode`], to be taken through the blocks by [`Stack::advance`] and to its end by
+    /// [`Stack::end`], all with the same deltas.
+    pub(super) fn begin(&self, x: Tensor<3>, mask: Option<Tensor<4>>) -> Pass {
         let len = x.dims()[1];
-        let mut bias = self.bias.start(&[(0..len).collect()], len, mask.cloned(), &x.device());
-        for (index, block) in self.blocks.iter().enumerate() {
-            x = block.forward(x, bias.of(index), None, |own| own, deltas);
+        let bias = self.bias.start(&[(0..len).collect()], len, mask, &x.device());
+        Pass { x, bias, done: 0 }
+    }
+
+    /// Takes a pass through at most so many blocks; gives whether it is through all of them.
+    pub(super) fn advance(&self, pass: &mut Pass, blocks: usize, deltas: &dyn Deltas) -> bool {
+        let end = self.blocks.len().min(pass.done.saturating_add(blocks));
+        for (index, block) in self.blocks.iter().enumerate().take(end).skip(pass.done) {
+            pass.x = block.forward(pass.x.clone(), pass.bias.of(index), None, |own| own, deltas);
         }
-        self.last_norm.forward(x, deltas)
+        pass.done = end;
+        end == self.blocks.len()
+    }
+
+    /// The end of a pass that is through all blocks.
+    pub(super) fn end(&self, pass: Pass, deltas: &dyn Deltas) -> Tensor<3> {
+        self.last_norm.forward(pass.x, deltas)
+    }
+
+    /// Number of blocks.
+    pub(super) fn blocks(&self) -> usize {
+        self.blocks.len()
     }
 
     /// The decoder over whole sequences under a causal mask: `x [batch, len, d]` -> `[batch, len, d]`. `context` gives
