@@ -174,11 +174,11 @@ impl LinearGroup {
             let [batch, len, inner] = y.dims();
             y.reshape([batch, len, heads, inner / heads]).swap_dims(1, 2)
         };
-        if self.touched(deltas) {
+        if x.is_autodiff() && self.touched(deltas) {
             return self.forward(x, deltas).into_iter().map(|part| split(part, heads)).collect();
         }
         // parted as heads of all maps first: a reshape of one map's part would copy it
-        let y = split(self.whole(x), self.parts.len() * heads);
+        let y = split(self.forward_side_by_side(x, deltas), self.parts.len() * heads);
         (0..self.parts.len()).map(|part| y.clone().narrow(1, part * heads, heads)).collect()
     }
 
