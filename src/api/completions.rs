@@ -50,7 +50,7 @@ pub struct CompletionRequest {
     pub temperature: Option<f64>,
     /// Draw among the likeliest tokens that together have this probability; needs `temperature`.
     pub top_p: Option<f64>,
-    /// Of the draws; another one each time if absent. The same seed gives the same texts, whatever else is served.
+    /// Of the draws; another one each time if absent. The same seed gives the same texts, up to draws that rounding decides.
     pub seed: Option<i64>,
     /// Tell each token's log-probability and so many of the likeliest ones of its step, 0 to 20.
     pub logprobs: Option<usize>,
@@ -267,12 +267,18 @@ pub(crate) async fn create_completion(
     Ok(Json(Completion { choices, usage: Some(usage(prompt_tokens, made)), ..head }).into_response())
 }
 
+/// Seconds of the longest `timeout`, some thirty years.
+const LONGEST_TIMEOUT: f64 = 1e9;
+
 /// When a request with this `timeout` in seconds is given up.
 pub(crate) fn deadline(timeout: Option<f64>) -> Result<Option<Instant>> {
     let Some(seconds) = timeout else { return Ok(None) };
-    let span = (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten();
+    let fits = seconds > 0.0 && seconds <= LONGEST_TIMEOUT;
+    let span = fits.then(|| Duration::try_from_secs_f64(seconds).ok()).flatten();
     let deadline = span.and_then(|span| Instant::now().checked_add(span));
-    let message = || format!("`timeout` is {seconds}: give seconds, more than 0, or leave it out");
+    let message = || {
+        format!("`timeout` is {seconds:?}: give seconds, more than 0 and at most {LONGEST_TIMEOUT:?}, or leave it out")
+    };
     deadline.map(Some).ok_or_else(|| ApiError::unservable("request_invalid", message()).at("timeout"))
 }
 

@@ -182,11 +182,17 @@ fn generation_is_measured_and_repeats() {
     let output = run(home.path(), &[&arguments[..], &["--beams", "2", "--print-ids"]].concat());
     let told = String::from_utf8(output.stdout).unwrap();
     let (line, ids) = told.trim().split_once('\n').unwrap();
-    assert!(line.starts_with("batch 3, 7 source ids, 5 new tokens, 2 beams, 2 threads: "), "{line}");
+    assert!(line.starts_with("s3delta: batch 3, 7 source ids, 5 new tokens, 2 beams, 2 threads: "), "{line}");
     let ids: Value = serde_json::from_str(ids).unwrap();
     assert!(ids["ids"].as_array().unwrap().iter().all(|row| row.as_array().unwrap().len() == 5), "{ids}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("these source ids are its own"));
     fails(home.path(), &["bench", "generate", "--model", "builtin:pocket-t5", "--batch", "0"], 2, "--batch");
+    fails(
+        home.path(),
+        &["bench", "generate", "--model", "builtin:pocket-t5", "--batch", "9999999"],
+        2,
+        "from 1 to 4096",
+    );
     fails(home.path(), &["bench", "generate", "--model", "/nowhere"], 1, "config.json and model.safetensors");
     fails(home.path(), &["bench", "generate", "--model", "/nowhere", "--weights", "int4"], 2, "give f32 or int8");
 }

@@ -617,7 +617,7 @@ export interface components {
             repetition_penalty?: number | null;
             /**
              * Format: int64
-             * @description Of the draws; another one each time if absent. The same seed gives the same texts, whatever else is served.
+             * @description Of the draws; another one each time if absent. The same seed gives the same texts, up to draws that rounding decides.
              */
             seed?: number | null;
             stop?: components["schemas"]["Stop"] | null;

@@ -92,8 +92,9 @@ impl Record {
         let Measured { median_ms, min_ms, max_ms, peak_rss_mb, load, .. } = &self.measured;
         let known = |value: &Option<f64>| value.map_or_else(|| "unknown".into(), |value| value.to_string());
         format!(
-            "batch {}, {} source ids, {} new tokens, {} beams, {} threads: {median_ms} ms ({min_ms} to {max_ms}, {runs} \
+            "{}: batch {}, {} source ids, {} new tokens, {} beams, {} threads: {median_ms} ms ({min_ms} to {max_ms}, {runs} \
              runs), {} tokens/s, {} requests/s, peak memory {} MiB, load {}, ids {}",
+            self.peer,
             self.batch,
             self.source_len,
             self.new_tokens,

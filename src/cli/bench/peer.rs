@@ -23,19 +23,19 @@ pub(super) struct Work {
     #[arg(long, value_name = "DIR|builtin:NAME")]
     pub(super) model: String,
     /// Rows of the batch.
-    #[arg(long, value_name = "N", default_value = "16")]
+    #[arg(long, value_name = "N", default_value = "16", value_parser = up_to::<4096>)]
     pub(super) batch: NonZeroUsize,
     /// Tokens of each source.
-    #[arg(long, value_name = "N", default_value = "64")]
+    #[arg(long, value_name = "N", default_value = "64", value_parser = up_to::<4096>)]
     pub(super) source_len: NonZeroUsize,
     /// Tokens made for each source; the end token does not come before.
-    #[arg(long, value_name = "N", default_value = "16")]
+    #[arg(long, value_name = "N", default_value = "16", value_parser = up_to::<4096>)]
     pub(super) new_tokens: NonZeroUsize,
     /// Beams; 1 is greedy.
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = up_to::<256>)]
     pub(super) beams: NonZeroUsize,
     /// Timed calls, after one that is not timed.
-    #[arg(long, value_name = "N", default_value = "7")]
+    #[arg(long, value_name = "N", default_value = "7", value_parser = up_to::<10000>)]
     pub(super) runs: NonZeroUsize,
     /// Threads to compute with.
     #[arg(long, value_name = "N", default_value = "2", value_parser = threads)]
@@ -55,6 +55,12 @@ pub(super) struct Work {
     /// Print one JSON line, with the fields that the peers' scripts print.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// A whole number from 1 to `MOST`.
+fn up_to<const MOST: usize>(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MOST);
+    number.ok_or_else(|| format!("give a whole number from 1 to {MOST}"))
 }
 
 impl Work {

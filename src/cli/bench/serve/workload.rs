@@ -9,7 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Most tokens that a long-tailed distribution gives.
+/// Most tokens that a distribution gives.
 const LONGEST: usize = 512;
 /// Ordinary ids: no pad, end, unknown.
 const FIRST_ID: u32 = 3;
@@ -28,7 +28,8 @@ impl FromStr for Lengths {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` is no distribution of lengths: give 64, uniform:16-128, lognormal or lognormal:64,0.6 (median, σ)"
+                "`{text}` is no distribution of lengths from 1 to {LONGEST}: give 64, uniform:16-128, lognormal or \
+                 lognormal:64,0.6 (median, σ)"
             )
         };
         let whole = |text: &str| text.parse().ok().filter(|length| (1..=LONGEST).contains(length)).ok_or_else(wrong);
