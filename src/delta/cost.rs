@@ -90,17 +90,7 @@ mod tests {
 
     #[test]
     fn each_part_is_measured_for_what_stands_in_it() {
-        let shape = Shape {
-            family: "t5".into(),
-            encoder_layers: 1,
-            decoder_layers: 1,
-            d_model: 64,
-            d_kv: 16,
-            num_heads: 4,
-            d_ff: 128,
-            gated: false,
-            vocab_size: 100,
-        };
+        let shape = Shape { encoder_layers: 1, decoder_layers: 1, gated: false, ..Shape::small() };
         let cost = |modules: &[(&str, Kind)]| {
             let modules = modules.iter().map(|(position, kind)| DeltaModule::new(*position, *kind)).collect();
             let structure = Structure::new(&shape, modules, Provenance::new(Origin::Manual)).unwrap();

@@ -38,17 +38,7 @@ struct Bench {
 }
 
 fn backbone() -> BackboneInfo {
-    let shape = Shape {
-        family: "t5".into(),
-        encoder_layers: 2,
-        decoder_layers: 2,
-        d_model: 64,
-        d_kv: 16,
-        num_heads: 4,
-        d_ff: 128,
-        gated: true,
-        vocab_size: 100,
-    };
+    let shape = Shape::small();
     let (digest, device, decoding) = ("0".repeat(32), "cpu".into(), Err("jobs decode nothing".into()));
     BackboneInfo { name: "tiny".into(), shape, parameters: 1_000_000, digest, device, decoding }
 }

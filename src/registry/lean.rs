@@ -91,17 +91,7 @@ mod tests {
     use crate::structure::{Kind, ModuleProbability, Origin, Provenance};
 
     fn structure(layers: usize) -> Structure {
-        let shape = Shape {
-            family: "t5".into(),
-            encoder_layers: 9,
-            decoder_layers: 1,
-            d_model: 8,
-            d_kv: 4,
-            num_heads: 2,
-            d_ff: 16,
-            gated: false,
-            vocab_size: 20,
-        };
+        let shape = Shape { encoder_layers: 9, ..Shape::tiny() };
         let path = |layer| format!("encoder.block.{layer}.layer.0.layer_norm");
         let modules: Vec<_> = (0..layers).map(|layer| DeltaModule::new(path(layer), Kind::Bitfit)).collect();
         let mut provenance = Provenance::new(Origin::Search);

@@ -326,17 +326,7 @@ mod tests {
     use crate::t5::{Token, Tokenizer};
 
     fn engine(capacity: usize) -> (Engine, mpsc::UnboundedReceiver<Queued>) {
-        let shape = Shape {
-            family: "t5".into(),
-            encoder_layers: 1,
-            decoder_layers: 1,
-            d_model: 8,
-            d_kv: 4,
-            num_heads: 2,
-            d_ff: 16,
-            gated: false,
-            vocab_size: 100,
-        };
+        let shape = Shape { vocab_size: 100, ..Shape::tiny() };
         let (name, digest, device) = ("tiny".into(), "00".into(), "cpu".into());
         let decoding = Err("not asked for".into());
         let info = BackboneInfo { name, shape, parameters: 1, digest, device, decoding };

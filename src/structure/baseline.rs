@@ -86,17 +86,7 @@ mod tests {
     /// The parameter counts of the paper's Table 2 on T5-large.
     #[test]
     fn t5_large_counts_are_the_papers() {
-        let shape = Shape {
-            family: "t5".into(),
-            encoder_layers: 24,
-            decoder_layers: 24,
-            d_model: 1024,
-            d_kv: 64,
-            num_heads: 16,
-            d_ff: 4096,
-            gated: false,
-            vocab_size: 32100,
-        };
+        let shape = Shape::large();
         let space = Space::built_in("mix", &shape).unwrap();
         use rand::SeedableRng;
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);

@@ -251,17 +251,7 @@ mod tests {
     use crate::structure::Kind;
 
     fn shape() -> Shape {
-        Shape {
-            family: "t5".into(),
-            encoder_layers: 2,
-            decoder_layers: 2,
-            d_model: 64,
-            d_kv: 16,
-            num_heads: 4,
-            d_ff: 128,
-            gated: true,
-            vocab_size: 100,
-        }
+        Shape::small()
     }
 
     fn structure() -> Structure {

@@ -128,17 +128,7 @@ mod tests {
     /// Positions with a bias each: the first one touched, and whether encoder, and keys and values, are left alone.
     #[track_caller]
     fn check(positions: &[&str], first: &str, spares: (bool, bool)) {
-        let shape = Shape {
-            family: "t5".into(),
-            encoder_layers: 2,
-            decoder_layers: 2,
-            d_model: 64,
-            d_kv: 16,
-            num_heads: 4,
-            d_ff: 128,
-            gated: false,
-            vocab_size: 100,
-        };
+        let shape = Shape { gated: false, ..Shape::small() };
         let kind = |position: &str| {
             if position.ends_with("Attention") { Kind::Adapter { bottleneck: 2 } } else { Kind::Bitfit }
         };

@@ -89,3 +89,28 @@ impl fmt::Display for Shape {
         f.write_str(&self.signature(false))
     }
 }
+
+/// Shapes for tests.
+#[cfg(test)]
+impl Shape {
+    /// A block each, narrow.
+    pub(crate) fn tiny() -> Self {
+        Self::plain([1, 1, 8, 4, 2, 16], false, 20)
+    }
+
+    /// Two blocks each, gated.
+    pub(crate) fn small() -> Self {
+        Self::plain([2, 2, 64, 16, 4, 128], true, 100)
+    }
+
+    /// T5-large's.
+    pub(crate) fn large() -> Self {
+        Self::plain([24, 24, 1024, 64, 16, 4096], false, 32100)
+    }
+
+    fn plain(sizes: [usize; 6], gated: bool, vocab_size: usize) -> Self {
+        let [encoder_layers, decoder_layers, d_model, d_kv, num_heads, d_ff] = sizes;
+        let family = "t5".into();
+        Self { family, encoder_layers, decoder_layers, d_model, d_kv, num_heads, d_ff, gated, vocab_size }
+    }
+}

@@ -157,36 +157,22 @@ pub(super) fn canonical_order(positions: &Positions, modules: &mut [DeltaModule]
 mod tests {
     use super::*;
 
-    pub(crate) fn t5_large() -> Shape {
-        Shape {
-            family: "t5".into(),
-            encoder_layers: 24,
-            decoder_layers: 24,
-            d_model: 1024,
-            d_kv: 64,
-            num_heads: 16,
-            d_ff: 4096,
-            gated: false,
-            vocab_size: 32100,
-        }
-    }
-
     #[test]
     fn t5_large_counts_are_the_papers() {
-        let mix = Space::built_in("mix", &t5_large()).unwrap().summary();
+        let mix = Space::built_in("mix", &Shape::large()).unwrap().summary();
         assert_eq!((mix.modules, mix.parameters), (916, 1_881_088));
         let by_kind = |name| (mix.by_kind[name].modules, mix.by_kind[name].parameters);
         assert_eq!(by_kind("lora"), (288, 393_216 + 491_520));
         assert_eq!(by_kind("bitfit"), (192 + 96 + 122, 196_608 + 245_760 + 124_928));
         assert_eq!(by_kind("lnfit"), (122, 124_928));
         assert_eq!(by_kind("low_rank_adapter"), (96, 304_128));
-        let lora = Space::built_in("lora", &t5_large()).unwrap().summary();
+        let lora = Space::built_in("lora", &Shape::large()).unwrap().summary();
         assert_eq!((lora.modules, lora.parameters), (288, 884_736));
     }
 
     #[test]
     fn full_adds_cross_attention_and_drops_bitfit_on_k() {
-        let full = Space::built_in("full", &t5_large()).unwrap();
+        let full = Space::built_in("full", &Shape::large()).unwrap();
         // mix + 96 cross LoRA + 72 cross BitFit (q, v, o) - 48 self-attention k BitFit
         assert_eq!(full.len(), 916 + 96 + 72 - 48);
         assert!(!full.modules().iter().any(|m| m.position.ends_with(".k") && m.kind == crate::structure::Kind::Bitfit));
@@ -194,7 +180,7 @@ mod tests {
 
     #[test]
     fn order_is_the_references() {
-        let mix = Space::built_in("mix", &t5_large()).unwrap();
+        let mix = Space::built_in("mix", &Shape::large()).unwrap();
         let text = |m: &DeltaModule| format!("{} {}", m.position, m.kind.name().as_str());
         let first: Vec<_> = mix.modules().iter().take(3).map(text).collect();
         assert_eq!(
@@ -211,14 +197,14 @@ mod tests {
 
     #[test]
     fn gated_feed_forward_has_two_inputs() {
-        let shape = Shape { gated: true, ..t5_large() };
+        let shape = Shape { gated: true, ..Shape::large() };
         let space = Space::built_in("mix", &shape).unwrap();
         assert_eq!(space.len(), 916 + 2 * 48);
     }
 
     #[test]
     fn refusals_name_the_position() {
-        let positions = Positions::new(&t5_large());
+        let positions = Positions::new(&Shape::large());
         let check = |position: &str, kind| {
             let modules = vec![DeltaModule::new(position, kind)];
             Space::from_modules("x", positions.clone(), modules).unwrap_err().to_string()
