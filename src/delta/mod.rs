@@ -11,9 +11,11 @@ mod formula;
 mod layout;
 mod rows;
 mod single;
+mod view;
 
 pub use batched::Batched;
 pub use cost::{Cost, measure};
 pub use file::{DeltaWeights, Error, Metadata};
 pub use layout::Layout;
 pub use single::{Leaves, Single};
+pub use view::View;

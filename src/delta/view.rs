@@ -1,12 +1,12 @@
 //! The deltas of one batch: the cheapest hook that serves all of its rows.
 
-use crate::delta::{Batched, Single};
+use super::{Batched, Single};
 use crate::t5::{Backbone, Deltas, Frozen};
 use std::sync::Arc;
 
 /// What each row of a batch is served with.
 #[derive(Debug)]
-pub(super) enum View {
+pub enum View {
     /// All rows the bare backbone.
     Frozen,
     /// All rows one adapter.
@@ -17,7 +17,7 @@ pub(super) enum View {
 
 impl View {
     /// The view for rows with these adapters.
-    pub(super) fn new(rows: &[Option<Arc<Single>>], backbone: &Backbone) -> Self {
+    pub fn new(rows: &[Option<Arc<Single>>], backbone: &Backbone) -> Self {
         let first = rows.first().and_then(Option::as_ref);
         let same = |row: &Option<Arc<Single>>| match (row, first) {
             (Some(row), Some(first)) => Arc::ptr_eq(row, first),
@@ -34,19 +34,11 @@ impl View {
     }
 
     /// The hook for the forward pass.
-    pub(super) fn deltas(&self) -> &dyn Deltas {
+    pub fn deltas(&self) -> &dyn Deltas {
         match self {
             View::Frozen => &Frozen,
             View::Single(single) => &**single,
             View::Batched(batched) => batched,
         }
     }
-}
-
-/// How many adapters these rows name.
-pub(super) fn distinct(rows: &[Option<Arc<Single>>]) -> usize {
-    let mut addresses: Vec<_> = rows.iter().flatten().map(Arc::as_ptr).collect();
-    addresses.sort();
-    addresses.dedup();
-    addresses.len()
 }

@@ -2,11 +2,11 @@
 //! first.
 
 use super::compute::panicked;
+use super::recent::Recent;
 use super::{Adapter, Error, Result};
 use crate::delta::{DeltaWeights, Layout, Single};
 use crate::t5::Backbone;
 use burn::tensor::Device;
-use lru::LruCache;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -89,50 +89,32 @@ fn load(adapter: &Adapter, backbone: &Backbone, read: &Read) -> Result<Weights> 
 }
 
 /// The adapters in memory.
-pub(super) struct Resident {
-    entries: LruCache<String, Entry>,
-    bytes: usize,
-    limit: usize,
-}
-
-struct Entry {
-    single: Arc<Single>,
-    bytes: usize,
-}
+pub(super) struct Resident(Recent<String, Arc<Single>>);
 
 impl Resident {
     /// None yet, at most `limit` bytes of those that no request uses.
     pub(super) fn new(limit: usize) -> Self {
-        Self { entries: LruCache::unbounded(), bytes: 0, limit }
+        Self(Recent::new(limit))
     }
 
     /// The adapter of a generation if it is in memory.
-    pub(super) fn get(&mut self, generation: &str) -> Option<Arc<Single>> {
-        self.entries.get(generation).map(|entry| Arc::clone(&entry.single))
+    pub(super) fn get(&mut self, generation: &String) -> Option<Arc<Single>> {
+        self.0.get(generation).map(Arc::clone)
     }
 
     /// Keeps an adapter.
     pub(super) fn insert(&mut self, generation: String, single: Arc<Single>, bytes: usize) {
-        self.bytes += bytes;
-        if let Some(old) = self.entries.put(generation, Entry { single, bytes }) {
-            self.bytes -= old.bytes;
-        }
+        self.0.insert(generation, single, bytes);
         self.trim();
     }
 
     /// Forgets what was used longest ago until the rest fits; what a request uses stays.
     pub(super) fn trim(&mut self) {
-        while self.bytes > self.limit {
-            // the last used come first; those in use at the other end are few, as the running batch is
-            let mut idle = self.entries.iter().rev().filter(|(_, entry)| Arc::strong_count(&entry.single) == 1);
-            let Some(oldest) = idle.next().map(|(generation, _)| generation.clone()) else { break };
-            if let Some(entry) = self.entries.pop(&oldest) {
-                self.bytes -= entry.bytes;
-                metrics::counter!("s3delta_adapter_evictions_total").increment(1);
-            }
-        }
-        metrics::gauge!("s3delta_adapter_resident").set(self.entries.len() as f64);
-        metrics::gauge!("s3delta_adapter_resident_bytes").set(self.bytes as f64);
+        // those in use are few, as the running batch is
+        let forgotten = self.0.trim(|single| Arc::strong_count(single) == 1);
+        metrics::counter!("s3delta_adapter_evictions_total").increment(forgotten as u64);
+        metrics::gauge!("s3delta_adapter_resident").set(self.0.len() as f64);
+        metrics::gauge!("s3delta_adapter_resident_bytes").set(self.0.bytes() as f64);
     }
 }
 
@@ -142,17 +124,7 @@ mod tests {
     use crate::structure::{DeltaModule, Kind, Positions, Shape};
 
     fn single() -> Arc<Single> {
-        let shape = Shape {
-            family: "t5".into(),
-            encoder_layers: 1,
-            decoder_layers: 1,
-            d_model: 8,
-            d_kv: 4,
-            num_heads: 2,
-            d_ff: 16,
-            gated: false,
-            vocab_size: 20,
-        };
+        let shape = Shape::tiny();
         let positions = Positions::new(&shape);
         let modules = [DeltaModule::new("encoder.final_layer_norm", Kind::Bitfit)];
         let layout = Layout::new(&positions, &modules).unwrap();
@@ -167,20 +139,20 @@ mod tests {
             let (pinned, step) = step.strip_prefix('+').map_or((false, step), |rest| (true, rest));
             let (name, bytes) = step.split_at(1);
             if bytes.is_empty() {
-                assert!(resident.get(name).is_some(), "{name} is resident");
+                assert!(resident.get(&name.into()).is_some(), "{name} is resident");
                 continue;
             }
             let single = single();
             pins.extend(pinned.then(|| Arc::clone(&single)));
             resident.insert(name.into(), single, bytes.parse().unwrap());
         }
-        let mut names: Vec<_> = resident.entries.iter().map(|(name, _)| name.as_str()).collect();
+        let mut names: Vec<_> = resident.0.held().map(|(name, ..)| name.as_str()).collect();
         names.sort();
         assert_eq!(names.concat(), wanted, "{steps}");
-        assert_eq!(resident.bytes, resident.entries.iter().map(|(_, entry)| entry.bytes).sum::<usize>());
+        assert_eq!(resident.0.bytes(), resident.0.held().map(|(_, _, bytes)| bytes).sum::<usize>());
         drop(pins);
         resident.trim();
-        assert!(resident.bytes <= limit, "unpinned adapters leave: {steps}");
+        assert!(resident.0.bytes() <= limit, "unpinned adapters leave: {steps}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The engine thread: takes requests from the queue, first come first served, and computes them in mixed batches.
+//! The engine thread: takes requests from the queue, adapters alike by tokens, and computes them in mixed batches.
 
 use super::adapters::{Loaded, Loader, Read, Resident, Weights};
 use super::compute::Compute;

@@ -16,6 +16,7 @@ mod pace;
 mod properties;
 #[cfg(test)]
 mod queueing;
+mod recent;
 mod request;
 #[cfg(test)]
 mod scenarios;
@@ -27,7 +28,6 @@ mod sources;
 #[cfg(test)]
 mod testing;
 mod text;
-mod view;
 
 pub use crate::t5::{TextPart, TextStream};
 pub use engine::start;

@@ -2,9 +2,8 @@
 
 use super::decoding::count;
 use super::sources::seen;
-use super::view::View;
 use super::{Error, Result};
-use crate::delta::Single;
+use crate::delta::{Single, View};
 use crate::t5::{Backbone, Memory, Question, Sources, decoder_positions, score_targets};
 use std::sync::Arc;
 

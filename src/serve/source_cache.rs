@@ -1,8 +1,8 @@
 //! Encoded sources of earlier requests, by digests of all that decides how they come out.
 
 use super::Adapter;
+use super::recent::Recent;
 use crate::t5::{Encoded, Memory};
-use std::collections::{BTreeMap, HashMap};
 
 /// What decides how a source comes out: its ids, and the generation of the adapter that has a part in it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,60 +40,11 @@ impl Keys {
     }
 }
 
-/// Values by key up to a number of bytes; what was used longest ago leaves first.
-pub(super) struct Recent<V> {
-    entries: HashMap<Key, Entry<V>>,
-    /// Keys by when they were used last.
-    order: BTreeMap<u64, Key>,
-    clock: u64,
-    bytes: usize,
-    limit: usize,
-}
-
-struct Entry<V> {
-    value: V,
-    bytes: usize,
-    used: u64,
-}
-
-impl<V: Clone> Recent<V> {
-    fn new(limit: usize) -> Self {
-        Self { entries: HashMap::new(), order: BTreeMap::new(), clock: 0, bytes: 0, limit }
-    }
-
-    pub(super) fn get(&mut self, key: &Key) -> Option<V> {
-        let entry = self.entries.get_mut(key)?;
-        self.clock += 1;
-        self.order.remove(&entry.used);
-        self.order.insert(self.clock, key.clone());
-        entry.used = self.clock;
-        Some(entry.value.clone())
-    }
-
-    /// Keeps a value, unless it has no room even alone.
-    fn insert(&mut self, key: Key, value: V, bytes: usize) {
-        if bytes > self.limit {
-            return;
-        }
-        self.clock += 1;
-        if let Some(old) = self.entries.insert(key.clone(), Entry { value, bytes, used: self.clock }) {
-            self.order.remove(&old.used);
-            self.bytes -= old.bytes;
-        }
-        self.order.insert(self.clock, key);
-        self.bytes += bytes;
-        while self.bytes > self.limit {
-            let Some((_, oldest)) = self.order.pop_first() else { break };
-            self.bytes -= self.entries.remove(&oldest).map_or(0, |entry| entry.bytes);
-        }
-    }
-}
-
 /// Sources of earlier requests. Keys and values take many times the bytes of the encoder's output that they follow from, and a
 /// fraction of its time, so they have a half of the room to themselves.
 pub(super) struct SourceCache {
-    pub(super) encoded: Recent<Encoded>,
-    pub(super) memory: Recent<Memory>,
+    pub(super) encoded: Recent<Key, Encoded>,
+    pub(super) memory: Recent<Key, Memory>,
 }
 
 impl SourceCache {
@@ -104,25 +55,33 @@ impl SourceCache {
 
     /// Whether it keeps anything.
     pub(super) fn is_on(&self) -> bool {
-        self.encoded.limit > 0
+        self.encoded.limit() > 0
     }
 
     /// Whether a source needs no pass of the encoder.
     pub(super) fn knows(&self, keys: &Keys) -> bool {
-        self.memory.entries.contains_key(&keys.memory) || self.encoded.entries.contains_key(&keys.encoded)
+        self.memory.contains(&keys.memory) || self.encoded.contains(&keys.encoded)
     }
 
     /// Keeps what a batch has computed.
     pub(super) fn keep(&mut self, fresh: Fresh) {
         for (key, encoded) in fresh.encoded {
             let bytes = encoded.bytes();
-            self.encoded.insert(key, encoded, bytes);
+            keep(&mut self.encoded, key, encoded, bytes);
         }
         for (key, memory) in fresh.memory {
             let bytes = memory.bytes();
-            self.memory.insert(key, memory, bytes);
+            keep(&mut self.memory, key, memory, bytes);
         }
-        metrics::gauge!("s3delta_encoder_cache_bytes").set((self.encoded.bytes + self.memory.bytes) as f64);
+        metrics::gauge!("s3delta_encoder_cache_bytes").set((self.encoded.bytes() + self.memory.bytes()) as f64);
+    }
+}
+
+/// Keeps a value, unless it has no room even alone.
+fn keep<V>(recent: &mut Recent<Key, V>, key: Key, value: V, bytes: usize) {
+    if bytes <= recent.limit() {
+        recent.insert(key, value, bytes);
+        recent.trim(|_| true);
     }
 }
 
@@ -148,15 +107,15 @@ mod tests {
             for step in steps.split(' ') {
                 let (name, bytes) = step.split_at(1);
                 match bytes.parse() {
-                    Ok(bytes) => recent.insert(key(name), name.to_string(), bytes),
-                    Err(_) => assert_eq!(recent.get(&key(name)).as_deref(), Some(name)),
+                    Ok(bytes) => keep(&mut recent, key(name), name.to_string(), bytes),
+                    Err(_) => assert_eq!(recent.get(&key(name)).map(String::as_str), Some(name)),
                 }
             }
-            let mut held: Vec<_> = recent.entries.values().map(|entry| entry.value.as_str()).collect();
+            let mut held: Vec<_> = recent.held().map(|(_, value, _)| value.as_str()).collect();
             held.sort();
             assert_eq!(held.concat(), wanted, "{steps}");
-            assert_eq!(recent.bytes, recent.entries.values().map(|entry| entry.bytes).sum::<usize>());
-            assert_eq!(recent.order.len(), recent.entries.len());
+            assert_eq!(recent.bytes(), recent.held().map(|(_, _, bytes)| bytes).sum::<usize>());
+            assert_eq!(recent.held().count(), recent.len());
         };
         check(30, "a10 b10 c10", "abc");
         check(30, "a10 b10 c10 d10", "bcd");

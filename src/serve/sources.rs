@@ -2,9 +2,8 @@
 
 use super::decoding::count;
 use super::source_cache::{Fresh, Key, Keys, SourceCache};
-use super::view::View;
 use super::{Error, Result, Shared};
-use crate::delta::Single;
+use crate::delta::{Single, View};
 use crate::t5::{Backbone, Encoded, Encoding, Memory};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -69,7 +68,7 @@ impl Plan {
                 shared.push(Shared { encoder: true, keys_values: true });
                 continue;
             }
-            let known = cache.memory.get(&row.keys.memory);
+            let known = cache.memory.get(&row.keys.memory).cloned();
             looked_up("keys_values", known.is_some());
             let mut sharing = Shared { encoder: known.is_some(), keys_values: known.is_some() };
             if known.is_none() {
@@ -77,7 +76,7 @@ impl Plan {
                 let at = encodings.iter().position(same);
                 sharing.encoder = at.is_some();
                 encoding_of.push(at.unwrap_or_else(|| {
-                    let known = cache.encoded.get(&row.keys.encoded);
+                    let known = cache.encoded.get(&row.keys.encoded).cloned();
                     looked_up("encoder", known.is_some());
                     sharing.encoder = known.is_some();
                     encodings.push(Part::new(row, &row.keys.encoded, known));
