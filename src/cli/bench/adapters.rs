@@ -1,10 +1,10 @@
 //! `s3delta bench adapters`: what many adapters in one batch cost beside the bare backbone.
 
-use super::peer::{self, Before, Measured, Work, median, milliseconds, rounded};
+use super::peer::{self, Before, Measured, Record, Work, median, milliseconds, rounded, told};
 use super::random::{AdapterKind, values};
 use crate::cli::output;
-use crate::delta::{Batched, Layout, Single};
-use crate::t5::{Backbone, Deltas, Frozen, device, generate};
+use crate::delta::{Layout, Single, View};
+use crate::t5::{Backbone, device, generate};
 use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::json;
@@ -39,18 +39,8 @@ pub(crate) struct Args {
 /// What is printed: the peers' fields for the batch with adapters, then how it compares.
 #[derive(Debug, Serialize)]
 struct Report {
-    peer: &'static str,
     #[serde(flatten)]
-    measured: Measured,
-    tokens_per_s: f64,
-    requests_per_s: f64,
-    batch: usize,
-    source_len: usize,
-    new_tokens: usize,
-    beams: usize,
-    threads: usize,
-    adapters: usize,
-    tokens: String,
+    record: Record,
     kind: AdapterKind,
     /// Mean modules of an adapter, and its trained parameters.
     modules: f64,
@@ -99,19 +89,8 @@ impl Args {
         }
         let measured = before.measured(&times);
         let (ratio, ratio_min, ratio_max) = ratios(&times, &bare_times);
-        let (tokens_per_s, requests_per_s) = work.rates(measured.median_ms);
         let report = Report {
-            peer: work.peer(),
-            measured,
-            tokens_per_s,
-            requests_per_s,
-            batch: work.batch.get(),
-            source_len: work.source_len.get(),
-            new_tokens: work.new_tokens.get(),
-            beams: work.beams.get(),
-            threads: work.threads.get(),
-            adapters: count,
-            tokens: peer::digest(&made),
+            record: work.record(measured, count, &made),
             kind: self.kind,
             modules,
             parameters,
@@ -150,9 +129,10 @@ impl Args {
         let settings = self.work.settings(backbone)?;
         let work = || -> Result<_> {
             let started = Instant::now();
-            let deltas = view(backbone, rows);
-            let encoded = backbone.model.encode(&backbone.model.batch(ids)?, &*deltas);
-            let made = generate(&backbone.model, &encoded, ids, &settings, &*deltas)?;
+            let view = View::new(rows, backbone);
+            let deltas = view.deltas();
+            let encoded = backbone.model.encode(&backbone.model.batch(ids)?, deltas);
+            let made = generate(&backbone.model, &encoded, ids, &settings, deltas)?;
             Ok((started.elapsed(), made))
         };
         let (time, made) = device::compute(backbone.model.device(), work)?;
@@ -168,21 +148,6 @@ struct Adapter {
     parameters: usize,
 }
 
-/// The cheapest hook for these rows, as the engine chooses it.
-fn view(backbone: &Backbone, rows: &[Option<Arc<Single>>]) -> Box<dyn Deltas> {
-    let first = rows.first().and_then(Option::as_ref);
-    let alike = |row: &Option<Arc<Single>>| match (row, first) {
-        (Some(row), Some(first)) => Arc::ptr_eq(row, first),
-        (None, None) => true,
-        _ => false,
-    };
-    match first {
-        _ if !rows.iter().all(alike) => Box::new(Batched::new(rows, &backbone.positions, backbone.model.device())),
-        Some(single) => Box::new(Single::clone(single)),
-        None => Box::new(Frozen),
-    }
-}
-
 /// Ratio of the medians, and the least and greatest ratio of a pair.
 fn ratios(times: &[Duration], bare: &[Duration]) -> (f64, f64, f64) {
     let (times, bare) = (milliseconds(times), milliseconds(bare));
@@ -194,11 +159,12 @@ fn ratios(times: &[Duration], bare: &[Duration]) -> (f64, f64, f64) {
 
 impl Report {
     fn print(&self) {
-        let Measured { median_ms, min_ms, max_ms, peak_rss_mb, load, .. } = &self.measured;
-        let told = |value: &Option<f64>| value.map_or_else(|| "unknown".into(), |value| value.to_string());
+        let Record { batch, tokens_per_s, adapters, .. } = &self.record;
+        let Measured { median_ms, min_ms, max_ms, peak_rss_mb, load, .. } = self.record.measured;
         output::line(format!(
-            "{} adapters of {} modules ({} parameters) in a batch of {}: {median_ms} ms ({min_ms} to {max_ms}), {} tokens/s",
-            self.adapters, self.modules, self.parameters, self.batch, self.tokens_per_s
+            "{adapters} adapters of {} modules ({} parameters) in a batch of {batch}: {median_ms} ms ({min_ms} to {max_ms}), \
+             {tokens_per_s} tokens/s",
+            self.modules, self.parameters
         ));
         output::line(format!("bare backbone: {} ms", self.bare_median_ms));
         output::line(format!("ratio: {} ({} to {} over the runs)", self.ratio, self.ratio_min, self.ratio_max));

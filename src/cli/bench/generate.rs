@@ -1,11 +1,10 @@
 //! `s3delta bench generate`: the time from source ids to target ids, measured as `../shared/peers/generate.py` measures other
 //! libraries: the same flags, the same source ids, the same fields.
 
-use super::peer::{Before, Measured, Work, digest};
+use super::peer::{Before, Measured, Record, Work, told};
 use crate::cli::output;
 use crate::t5::{Frozen, Generated, device, generate};
 use anyhow::Result;
-use serde::Serialize;
 use serde_json::json;
 use std::time::Instant;
 
@@ -24,23 +23,6 @@ standard error says. `tokens` is a digest of the ids made: the first 12 hex digi
 pub(crate) struct Args {
     #[command(flatten)]
     work: Work,
-}
-
-/// What is printed, in the order of the peers' fields.
-#[derive(Debug, Serialize)]
-struct Record {
-    peer: &'static str,
-    #[serde(flatten)]
-    measured: Measured,
-    tokens_per_s: f64,
-    requests_per_s: f64,
-    batch: usize,
-    source_len: usize,
-    new_tokens: usize,
-    beams: usize,
-    threads: usize,
-    adapters: usize,
-    tokens: String,
 }
 
 impl Args {
@@ -64,22 +46,8 @@ impl Args {
             call()?;
             times.push(started.elapsed());
         }
-        let measured = before.measured(&times);
-        let (tokens_per_s, requests_per_s) = work.rates(measured.median_ms);
-        let record = Record {
-            peer: work.peer(),
-            measured,
-            tokens_per_s,
-            requests_per_s,
-            batch: work.batch.get(),
-            source_len: work.source_len.get(),
-            new_tokens: work.new_tokens.get(),
-            beams: work.beams.get(),
-            threads: work.threads.get(),
-            adapters: 0,
-            tokens: digest(&ids),
-        };
-        output::line(if work.json { serde_json::to_string(&record)? } else { record.told(times.len()) });
+        let record = work.record(before.measured(&times), 0, &ids);
+        output::line(if work.json { serde_json::to_string(&record)? } else { line(&record, times.len()) });
         if work.print_ids {
             output::line(json!({"ids": ids}));
         }
@@ -87,24 +55,21 @@ impl Args {
     }
 }
 
-impl Record {
-    fn told(&self, runs: usize) -> String {
-        let Measured { median_ms, min_ms, max_ms, peak_rss_mb, load, .. } = &self.measured;
-        let known = |value: &Option<f64>| value.map_or_else(|| "unknown".into(), |value| value.to_string());
-        format!(
-            "{}: batch {}, {} source ids, {} new tokens, {} beams, {} threads: {median_ms} ms ({min_ms} to {max_ms}, {runs} \
-             runs), {} tokens/s, {} requests/s, peak memory {} MiB, load {}, ids {}",
-            self.peer,
-            self.batch,
-            self.source_len,
-            self.new_tokens,
-            self.beams,
-            self.threads,
-            self.tokens_per_s,
-            self.requests_per_s,
-            known(peak_rss_mb),
-            known(load),
-            self.tokens,
-        )
-    }
+fn line(record: &Record, runs: usize) -> String {
+    let Measured { median_ms, min_ms, max_ms, peak_rss_mb, load, .. } = record.measured;
+    format!(
+        "{}: batch {}, {} source ids, {} new tokens, {} beams, {} threads: {median_ms} ms ({min_ms} to {max_ms}, {runs} \
+         runs), {} tokens/s, {} requests/s, peak memory {} MiB, load {}, ids {}",
+        record.peer,
+        record.batch,
+        record.source_len,
+        record.new_tokens,
+        record.beams,
+        record.threads,
+        record.tokens_per_s,
+        record.requests_per_s,
+        told(peak_rss_mb),
+        told(load),
+        record.tokens,
+    )
 }

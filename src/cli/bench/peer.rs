@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// Ordinary pieces only: no pad, end, unknown, no sentinel.
-const FIRST_ID: u32 = 3;
+pub(super) const FIRST_ID: u32 = 3;
 /// So many ids behind the first are drawn from.
 const ID_SPAN: u32 = 31997;
 
@@ -100,14 +100,6 @@ impl Work {
         Ok(random_ids(self.batch.get(), self.source_len.get(), self.seed, span))
     }
 
-    /// Who is measured, in the peers' words.
-    pub(super) fn peer(&self) -> &'static str {
-        match self.weights {
-            WeightFormat::F32 => "s3delta",
-            WeightFormat::Int8 => "s3delta-int8",
-        }
-    }
-
     /// Refuses rows that are not all of `new_tokens` tokens.
     pub(super) fn check(&self, made: &[Vec<u32>]) -> Result<()> {
         match made.iter().find(|row| row.len() != self.new_tokens.get()) {
@@ -116,11 +108,50 @@ impl Work {
         }
     }
 
-    /// Tokens and requests a second where the batch takes so many milliseconds.
-    pub(super) fn rates(&self, milliseconds: f64) -> (f64, f64) {
-        let requests = self.batch.get() as f64 / (milliseconds / 1e3);
-        (rounded(requests * self.new_tokens.get() as f64, 1), rounded(requests, 2))
+    /// What is printed of a measurement that made these rows with so many adapters.
+    pub(super) fn record(&self, measured: Measured, adapters: usize, made: &[Vec<u32>]) -> Record {
+        let requests = self.batch.get() as f64 / (measured.median_ms / 1e3);
+        Record {
+            peer: match self.weights {
+                WeightFormat::F32 => "s3delta",
+                WeightFormat::Int8 => "s3delta-int8",
+            },
+            measured,
+            tokens_per_s: rounded(requests * self.new_tokens.get() as f64, 1),
+            requests_per_s: rounded(requests, 2),
+            batch: self.batch.get(),
+            source_len: self.source_len.get(),
+            new_tokens: self.new_tokens.get(),
+            beams: self.beams.get(),
+            threads: self.threads.get(),
+            adapters,
+            tokens: digest(made),
+        }
     }
+}
+
+/// What is printed, in the order of the peers' fields.
+#[derive(Debug, Serialize)]
+pub(super) struct Record {
+    /// Who is measured, in the peers' words.
+    pub(super) peer: &'static str,
+    #[serde(flatten)]
+    pub(super) measured: Measured,
+    pub(super) tokens_per_s: f64,
+    pub(super) requests_per_s: f64,
+    pub(super) batch: usize,
+    pub(super) source_len: usize,
+    pub(super) new_tokens: usize,
+    pub(super) beams: usize,
+    pub(super) threads: usize,
+    pub(super) adapters: usize,
+    /// Digest of the ids made.
+    pub(super) tokens: String,
+}
+
+/// A number that the system may not tell.
+pub(super) fn told(value: Option<f64>) -> String {
+    value.map_or_else(|| "unknown".into(), |value| value.to_string())
 }
 
 /// How many ids are drawn from with this vocabulary.

@@ -1,6 +1,6 @@
 //! What is asked and when: Poisson arrivals, adapters by Zipf's law, lengths by a distribution; all from one seed.
 
-use super::super::peer::splitmix64;
+use super::super::peer::{FIRST_ID, splitmix64};
 use rand::distr::Distribution;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -11,8 +11,6 @@ use std::time::Duration;
 
 /// Most tokens that a distribution gives.
 const LONGEST: usize = 512;
-/// Ordinary ids: no pad, end, unknown.
-const FIRST_ID: u32 = 3;
 
 /// How long texts are, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
