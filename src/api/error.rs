@@ -173,7 +173,7 @@ impl From<serve::Error> for ApiError {
         use serve::Error as E;
         let message = error.to_string();
         match error {
-            E::QueueFull { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, QUEUE_FULL, message),
+            E::QueueFull { .. } | E::ShareFull { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, QUEUE_FULL, message),
             E::TimedOut => Self::new(StatusCode::GATEWAY_TIMEOUT, "timed_out", message),
             E::Stopped => Self::new(StatusCode::SERVICE_UNAVAILABLE, "engine_stopped", message),
             E::Adapter(_) => Self::conflict("adapter_not_servable", message),

@@ -62,11 +62,23 @@ impl Args {
             let app = tokio::task::block_in_place(|| App::start(registry.clone(), config, Mode::Server(tokens)))?;
             let address = listener.local_addr()?;
             registry.announce(&address.to_string())?;
+            read_ahead(registry);
             eprintln!("serving {} on http://{address}/", app.backbone());
             api::serve(listener, app.state.clone(), stopped()).await?;
             app.shutdown().await;
             Ok(())
         })
+    }
+}
+
+/// Reads structures into memory beside the first requests. Nothing waits for the thread, not even the end.
+fn read_ahead(registry: Registry) {
+    let read = move || match registry.read_structures_ahead() {
+        Ok(structures) => tracing::debug!(structures, "{structures} structures are in memory"),
+        Err(error) => tracing::warn!(%error, "structures cannot be read ahead: {error}"),
+    };
+    if let Err(error) = std::thread::Builder::new().name("read-ahead".into()).spawn(read) {
+        tracing::warn!(%error, "structures are not read ahead: {error}");
     }
 }
 

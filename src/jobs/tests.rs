@@ -40,7 +40,15 @@ struct Bench {
 fn backbone() -> BackboneInfo {
     let shape = Shape::small();
     let (digest, device, decoding) = ("0".repeat(32), "cpu".into(), Err("jobs decode nothing".into()));
-    BackboneInfo { name: "tiny".into(), shape, parameters: 1_000_000, digest, device, decoding }
+    BackboneInfo {
+        name: "tiny".into(),
+        shape,
+        parameters: 1_000_000,
+        digest,
+        device,
+        weights: crate::t5::WeightFormat::F32,
+        decoding,
+    }
 }
 
 impl Bench {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const ADAPTERS: Table<Adapter> = Table::new("adapter/");
+pub(super) const ADAPTERS: Table<Adapter> = Table::new("adapter/");
 
 /// The alias that a bare adapter name stands for.
 pub const DEFAULT_ALIAS: &str = "latest";

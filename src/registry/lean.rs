@@ -1,8 +1,9 @@
 //! Structures without their provenance, kept in memory for those who serve: a request needs the modules, while the p of a
 //! whole search space would be most of what it reads.
 
-use super::store::Table;
-use super::{Error, Noun, Registry, Result};
+use super::adapters::ADAPTERS;
+use super::store::{Order, Table};
+use super::{Adapter, Error, Noun, Registry, Result};
 use crate::structure::{DeltaModule, Shape, Structure};
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
@@ -52,7 +53,22 @@ impl LeanStructures {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).structures.get(id).cloned()
     }
 
-    fn keep(&self, structure: Arc<Structure>) {
+    /// Keeps a structure that has been stored.
+    pub(super) fn keep(&self, structure: &Structure) {
+        let Structure { format, id, shape, modules, .. } = structure.clone();
+        self.keep_lean(Arc::new(Structure { format, id, shape, modules, provenance: Vec::new(), serving: None }));
+    }
+
+    fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).structures.len()
+    }
+
+    fn is_full(&self) -> bool {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.modules >= kept.limit
+    }
+
+    fn keep_lean(&self, structure: Arc<Structure>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.modules += structure.modules.len();
         if let Some(old) = kept.structures.put(structure.id.clone(), structure) {
@@ -80,8 +96,26 @@ impl Registry {
         let Lean { format, id, shape, modules } =
             stored.ok_or_else(|| Error::not_found(Noun::Structure, id.chars().take(64).collect::<String>()))?.document;
         let structure = Arc::new(Structure { format, id, shape, modules, provenance: Vec::new(), serving: None });
-        known.keep(Arc::clone(&structure));
+        known.keep_lean(Arc::clone(&structure));
         Ok(structure)
+    }
+
+    /// Reads the structures that adapters' names stand for, as long as there is room for them in memory, so that the first
+    /// request to an adapter need not wait for the disk. Says how many are in memory.
+    ///
+    /// # Errors
+    /// Of reading the store; a structure that cannot be read is left for its request to tell.
+    pub fn read_structures_ahead(&self) -> Result<usize> {
+        for entry in self.store().scan(&ADAPTERS, "", None, Order::Rising) {
+            let (_, adapter): (_, Adapter) = entry?;
+            for digest in adapter.aliases.values() {
+                if self.inner.lean.is_full() {
+                    return Ok(self.inner.lean.len());
+                }
+                let _ = adapter.generation(digest).and_then(|found| self.structure_to_serve(&found.structure));
+            }
+        }
+        Ok(self.inner.lean.len())
     }
 }
 
@@ -108,9 +142,13 @@ mod tests {
         let missing = registry.structure_to_serve(&whole.id).unwrap_err();
         assert_eq!(missing.code(), "structure_not_found");
         registry.put_structure(&whole).unwrap();
+        let lean = Structure { provenance: Vec::new(), ..whole.clone() };
+        assert_eq!(*registry.structure_to_serve(&whole.id).unwrap(), lean, "as it was put");
+        drop(registry);
+        let registry = Registry::open(home.path()).unwrap();
         for _ in 0..2 {
             let found = registry.structure_to_serve(&whole.id).unwrap();
-            assert_eq!(*found, Structure { provenance: Vec::new(), ..whole.clone() });
+            assert_eq!(*found, lean, "as it was read");
         }
         assert!(registry.structure_to_serve(&whole.id[..8]).is_err(), "a prefix is no id");
     }
@@ -119,10 +157,10 @@ mod tests {
     fn the_least_recently_used_leaves_first() {
         let kept = LeanStructures::within(10);
         let all: Vec<_> = [3, 4, 5].into_iter().map(|layers| Arc::new(structure(layers))).collect();
-        kept.keep(Arc::clone(&all[0]));
-        kept.keep(Arc::clone(&all[1]));
-        kept.keep(Arc::clone(&all[0])); // again, and the latest now
-        kept.keep(Arc::clone(&all[2]));
+        kept.keep_lean(Arc::clone(&all[0]));
+        kept.keep_lean(Arc::clone(&all[1]));
+        kept.keep_lean(Arc::clone(&all[0])); // again, and the latest now
+        kept.keep_lean(Arc::clone(&all[2]));
         let there: Vec<_> = all.iter().map(|structure| kept.get(&structure.id).is_some()).collect();
         assert_eq!(there, [true, false, true]);
         assert_eq!(kept.0.lock().unwrap().modules, 8);

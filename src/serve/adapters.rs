@@ -1,4 +1,4 @@
-//! Adapters in memory, by the digest of their generation: read on a thread of their own, forgotten least recently used
+//! Adapters in memory, by the digest of their generation: read on threads of their own, forgotten least recently used
 //! first.
 
 use super::compute::panicked;
@@ -9,7 +9,7 @@ use crate::t5::Backbone;
 use burn::tensor::Device;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Instant;
 
 /// An adapter that was read, or why it was not.
@@ -22,7 +22,7 @@ pub(super) struct Loaded {
 
 /// An adapter's weights in memory.
 pub(super) enum Weights {
-    /// Ready to be used, as the loader's thread can make it on the CPU.
+    /// Ready to be used, as the loader's threads can make it on the CPU.
     Ready(Arc<Single>),
     /// Values, of which the engine's thread makes tensors, as a GPU's stream belongs to a thread.
     Values(Layout, Vec<f32>),
@@ -41,38 +41,48 @@ impl Weights {
 }
 
 /// How the loader reads a file; tests put a gate here.
-pub(super) type Read = dyn Fn(&Path) -> std::io::Result<Vec<u8>> + Send;
+pub(super) type Read = dyn Fn(&Path) -> std::io::Result<Vec<u8>> + Send + Sync;
 
-/// The way to the loader thread.
+/// Adapters that are read at the same time, so that one which the disk holds up does not hold up the next.
+const READERS: usize = 4;
+
+/// The way to the loader's threads.
 pub(super) struct Loader {
     wanted: mpsc::Sender<(Arc<Adapter>, Instant)>,
 }
 
 impl Loader {
-    /// Starts the thread, which ends when the loader is dropped. What it read goes through `loaded`.
+    /// Starts the threads, which end when the loader is dropped. What they read goes through `loaded`.
     pub(super) fn start(
         backbone: Arc<Backbone>,
         read: Box<Read>,
         loaded: tokio::sync::mpsc::UnboundedSender<Loaded>,
     ) -> std::io::Result<Self> {
         let (wanted, receiver) = mpsc::channel::<(Arc<Adapter>, Instant)>();
-        let run = move || {
-            for (adapter, wanted) in receiver {
-                let load = || load(&adapter, &backbone, &*read);
-                let weights = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| {
-                    Err(Error::Internal(format!("the loader of adapters panicked: {}", panicked(&*panic))))
-                });
-                let seconds = wanted.elapsed().as_secs_f64();
-                let _ = loaded.send(Loaded { generation: adapter.generation.clone(), weights, seconds });
-            }
-        };
-        std::thread::Builder::new().name("adapter-loader".into()).spawn(run)?;
+        let (read, receiver) = (Arc::new(read), Arc::new(Mutex::new(receiver)));
+        for reader in 0..READERS {
+            let (backbone, read) = (Arc::clone(&backbone), Arc::clone(&read));
+            let (receiver, loaded) = (Arc::clone(&receiver), loaded.clone());
+            let run = move || {
+                // whoever has the lock waits for the next adapter, the others for the lock
+                let next = || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                while let Ok((adapter, wanted)) = next() {
+                    let load = || load(&adapter, &backbone, &**read);
+                    let weights = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| {
+                        Err(Error::Internal(format!("the loader of adapters panicked: {}", panicked(&*panic))))
+                    });
+                    let seconds = wanted.elapsed().as_secs_f64();
+                    let _ = loaded.send(Loaded { generation: adapter.generation.clone(), weights, seconds });
+                }
+            };
+            std::thread::Builder::new().name(format!("adapter-{reader}")).spawn(run)?;
+        }
         Ok(Self { wanted })
     }
 
     /// Asks for an adapter.
     pub(super) fn want(&self, adapter: Arc<Adapter>) {
-        // the thread outlives the loader, since it catches what panics
+        // the threads outlive the loader, since they catch what panics
         let _ = self.wanted.send((adapter, Instant::now()));
     }
 }

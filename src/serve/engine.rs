@@ -5,6 +5,7 @@ use super::compute::Compute;
 use super::decoding::{Decoding, State};
 use super::joining::{Admitted, Joined, Joining, Progress};
 use super::order::Turns;
+use super::places::{Place, Places};
 use super::scoring;
 use super::source_cache::{Key, Keys, SourceCache};
 use super::{BackboneInfo, Command, Engine, Error, Queued, Result, Settings, Tokenize};
@@ -14,7 +15,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
 /// Starts the engine over a backbone. Its thread ends by [`Engine::shutdown`], or after the last handle is dropped.
@@ -37,7 +38,7 @@ fn no_thread(error: std::io::Error) -> Error {
 struct Waiting {
     command: Command,
     /// Its place in the queue, which is free when it is dropped.
-    _place: OwnedSemaphorePermit,
+    _place: Place,
     /// When it goes.
     turn: usize,
     keys: Keys,
@@ -71,12 +72,13 @@ pub(super) struct EngineThread {
     sources: SourceCache,
     waiting: VecDeque<Waiting>,
     turns: Turns,
+    places: Arc<Places>,
     joining: Option<Joining>,
     decoding: Decoding,
 }
 
 impl EngineThread {
-    /// The engine and its handle; `read` reads delta weights on the loader's thread.
+    /// The engine and its handle; `read` reads delta weights on the loader's threads.
     pub(super) fn new(
         backbone: Arc<Backbone>,
         tokenizer: Arc<dyn Tokenize>,
@@ -90,6 +92,7 @@ impl EngineThread {
             parameters: backbone.parameters,
             digest: backbone.digest.clone(),
             device: settings.device.clone(),
+            weights: backbone.weights,
             decoding: backbone.decoding().cloned().map_err(|error| error.to_string()),
         };
         let (engine, commands) = Engine::new(info, tokenizer, settings.queue);
@@ -107,6 +110,7 @@ impl EngineThread {
             sources: SourceCache::new(settings.encoder_cache_bytes),
             waiting: VecDeque::new(),
             turns: Turns::default(),
+            places: engine.places(),
             joining: None,
             decoding: Decoding::default(),
             backbone,
@@ -290,6 +294,7 @@ impl EngineThread {
     fn admit(&mut self) -> Vec<Admitted> {
         if self.waiting.is_empty() {
             self.turns.reset();
+            self.places.shared_by(1);
             return Vec::new();
         }
         let Settings { max_batch_rows, max_batch_tokens, encoded_between_steps, .. } = self.settings;
@@ -303,7 +308,7 @@ impl EngineThread {
         turns.sort_by_key(|at| self.waiting[*at].turn); // stable: of equals the one that came first
         let flows = self.waiting.iter().map(|waiting| waiting.command.flow()).collect::<HashSet<_>>().len();
         for at in turns {
-            let Waiting { command, keys, positions: own, adapter, .. } = &self.waiting[at];
+            let Waiting { command, keys, positions: own, adapter, turn, .. } = &self.waiting[at];
             let needed = command.rows();
             if matches!(adapter, Slot::Loading) {
                 continue;
@@ -325,8 +330,9 @@ impl EngineThread {
             encodings.extend(encodes.then_some(&keys.encoded));
             (rows, width, positions, free) = (rows + 1, wider, scored, free - needed);
             joins[at] = true;
-            self.turns.taken(command.tokens(), flows);
+            self.turns.taken(*turn, command.tokens(), flows);
         }
+        self.places.shared_by(self.turns.sharers());
         let (mut admitted, mut left) = (Vec::with_capacity(rows), VecDeque::new());
         for (waiting, joins) in std::mem::take(&mut self.waiting).into_iter().zip(joins) {
             match waiting {

@@ -1,20 +1,22 @@
 //! The handle to the engine thread: requests go through one bounded queue, replies come back by channels.
 //!
-//! One thread owns the model. The queue is bounded by places, which requests hold until they join a batch. A full queue is an error at once, never a wait; a request whose client left answers
-//! `true` to `is_abandoned`, so that the engine skips it. This file never touches a tensor.
+//! One thread owns the model. The queue is bounded by places, which requests hold until they join a batch. A full queue is an
+//! error at once, never a wait; a request whose client left answers `true` to `is_abandoned`, so that the engine skips it. This
+//! file never touches a tensor.
 
 use super::generation::{Generate, GenerateRequest, Generation};
 use super::pace::Pace;
+use super::places::{Place, Places};
 use super::shared::{Shared, Told};
 use crate::structure::{Shape, Structure};
-use crate::t5::{DecodeSettings, TextPart, TextStream};
+use crate::t5::{DecodeSettings, TextPart, TextStream, WeightFormat};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// The result of engine operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -26,6 +28,19 @@ pub enum Error {
     #[error("the queue of {capacity} requests is full: try again in a moment")]
     QueueFull {
         /// Requests that may wait.
+        capacity: usize,
+    },
+    /// The adapter has its share of the queue: try again.
+    #[error(
+        "{flows} adapters share the queue of {capacity} requests, and {share} of this one wait already: try again in a \
+         moment"
+    )]
+    ShareFull {
+        /// Requests of one adapter that may wait.
+        share: usize,
+        /// Adapters that share, the bare backbone counted as one.
+        flows: usize,
+        /// Requests that may wait in all.
         capacity: usize,
     },
     /// The request's time is over.
@@ -66,6 +81,9 @@ pub struct BackboneInfo {
     pub digest: String,
     /// Device that computes, such as `cpu` or `cuda:0`.
     pub device: String,
+    /// `f32`, or `int8`: the numbers in which its linear maps are held to serve.
+    #[schema(value_type = String)]
+    pub weights: WeightFormat,
     /// Defaults of decoding, or why nothing can be decoded.
     #[serde(skip)]
     #[schema(ignore)]
@@ -121,7 +139,7 @@ pub struct Queued {
     /// The request.
     pub command: Command,
     /// Free for the next one when it is dropped.
-    pub place: OwnedSemaphorePermit,
+    pub place: Place,
 }
 
 /// Queued targets to score with their way back.
@@ -191,9 +209,7 @@ impl Score {
 #[derive(Clone)]
 pub struct Engine {
     commands: mpsc::UnboundedSender<Queued>,
-    /// Places in the queue; a request holds one until it joins a batch.
-    places: Arc<Semaphore>,
-    capacity: usize,
+    places: Arc<Places>,
     pace: Arc<Pace>,
     /// True once the engine is to end; its thread holds the only receiver.
     stop: watch::Sender<bool>,
@@ -209,15 +225,18 @@ impl Engine {
         capacity: usize,
     ) -> (Self, mpsc::UnboundedReceiver<Queued>) {
         let (commands, receiver) = mpsc::unbounded_channel();
-        let capacity = capacity.clamp(1, Semaphore::MAX_PERMITS);
-        let (places, pace) = (Arc::new(Semaphore::new(capacity)), Arc::default());
-        let stop = watch::Sender::new(false);
-        (Self { commands, places, capacity, pace, stop, backbone: Arc::new(backbone), tokenizer }, receiver)
+        let (places, pace, stop) = (Places::new(capacity), Arc::default(), watch::Sender::new(false));
+        (Self { commands, places, pace, stop, backbone: Arc::new(backbone), tokenizer }, receiver)
     }
 
     /// What the engine thread watches to know that it is to end.
     pub(super) fn stop_signal(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
+    }
+
+    /// The places, which the engine thread tells how many adapters share them.
+    pub(super) fn places(&self) -> Arc<Places> {
+        Arc::clone(&self.places)
     }
 
     /// Refuses new requests, waits until those already queued are answered, and ends the engine thread. Without a call
@@ -240,7 +259,7 @@ impl Engine {
     /// Queues a generation; its events end by closing.
     ///
     /// # Errors
-    /// [`Error::QueueFull`], [`Error::Stopped`].
+    /// [`Error::QueueFull`], [`Error::ShareFull`], [`Error::Stopped`].
     pub fn generate(&self, request: GenerateRequest) -> Result<Generation> {
         self.generate_by(request, None)
     }
@@ -248,7 +267,7 @@ impl Engine {
     /// The same, given up with [`Error::TimedOut`] if it is not done by then.
     ///
     /// # Errors
-    /// [`Error::QueueFull`], [`Error::Stopped`].
+    /// [`Error::QueueFull`], [`Error::ShareFull`], [`Error::Stopped`].
     pub fn generate_by(&self, request: GenerateRequest, deadline: Option<Instant>) -> Result<Generation> {
         let (generate, generation) = Generate::new(request, deadline);
         self.send(Command::Generate(generate))?;
@@ -258,7 +277,7 @@ impl Engine {
     /// Queues targets to score.
     ///
     /// # Errors
-    /// [`Error::QueueFull`], [`Error::Stopped`].
+    /// [`Error::QueueFull`], [`Error::ShareFull`], [`Error::Stopped`].
     pub fn score(&self, request: ScoreRequest) -> Result<Scoring> {
         self.score_by(request, None)
     }
@@ -266,7 +285,7 @@ impl Engine {
     /// The same, given up with [`Error::TimedOut`] if it is not done by then.
     ///
     /// # Errors
-    /// [`Error::QueueFull`], [`Error::Stopped`].
+    /// [`Error::QueueFull`], [`Error::ShareFull`], [`Error::Stopped`].
     pub fn score_by(&self, request: ScoreRequest, deadline: Option<Instant>) -> Result<Scoring> {
         let (reply, receiver) = oneshot::channel();
         let told = Told::default();
@@ -277,7 +296,7 @@ impl Engine {
 
     /// Requests waiting in the queue, those that the engine thread has looked at included.
     pub fn queued(&self) -> usize {
-        self.capacity - self.places.available_permits()
+        self.places.taken()
     }
 
     /// Refuses at once what could not be queued now; a request that passes may still come too late.
@@ -285,11 +304,7 @@ impl Engine {
     /// # Errors
     /// [`Error::QueueFull`], [`Error::Stopped`].
     pub fn check_room(&self) -> Result<()> {
-        match self.commands.is_closed() {
-            true => Err(Error::Stopped),
-            false if self.places.available_permits() > 0 => Ok(()),
-            false => Err(self.full()),
-        }
+        if self.commands.is_closed() { Err(Error::Stopped) } else { self.places.check() }
     }
 
     /// When a request that found the queue full should come again, in whole seconds: as long as those who wait now take,
@@ -307,14 +322,10 @@ impl Engine {
         if self.commands.is_closed() {
             return Err(Error::Stopped);
         }
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| self.full())?;
+        let place = self.places.take(command.flow())?;
         self.commands.send(Queued { command, place }).map_err(|_| Error::Stopped)?;
         self.pace.enter(Instant::now(), self.queued());
         Ok(())
-    }
-
-    fn full(&self) -> Error {
-        Error::QueueFull { capacity: self.capacity }
     }
 }
 
@@ -328,8 +339,8 @@ mod tests {
     fn engine(capacity: usize) -> (Engine, mpsc::UnboundedReceiver<Queued>) {
         let shape = Shape { vocab_size: 100, ..Shape::tiny() };
         let (name, digest, device) = ("tiny".into(), "00".into(), "cpu".into());
-        let decoding = Err("not asked for".into());
-        let info = BackboneInfo { name, shape, parameters: 1, digest, device, decoding };
+        let (weights, decoding) = (WeightFormat::F32, Err("not asked for".into()));
+        let info = BackboneInfo { name, shape, parameters: 1, digest, device, weights, decoding };
         Engine::new(info, Arc::new(Text::from(Tokenizer::bytes())), capacity)
     }
 

@@ -12,6 +12,7 @@ mod handle;
 mod joining;
 mod order;
 mod pace;
+mod places;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use generation::{Event, FinishReason, Generate, GenerateRequest, Generation}
 pub use handle::{
     Adapter, BackboneInfo, Command, Engine, Error, Queued, Result, Score, ScoreRequest, Scoring, Tokenize,
 };
+pub use places::Place;
 pub use settings::Settings;
 pub use shared::Shared;
 pub use text::Text;

@@ -3,7 +3,8 @@
 //! There is a clock of tokens, of which each adapter that has requests waiting gets an equal share. A request's turn is the
 //! time at which its adapter's earlier requests would be through on such a share. So an adapter that floods the queue delays
 //! itself and nobody else, long requests count for more than short ones, and none starves: the clock goes on with whatever is
-//! taken, and who comes later has a later turn.
+//! taken, and who comes later has a later turn. It never runs ahead of the requests that are taken, so that one who asks
+//! little need not wait behind those who lag.
 
 use super::Command;
 use std::collections::HashMap;
@@ -11,10 +12,16 @@ use std::collections::HashMap;
 /// Flows that are remembered before those are forgotten that are through.
 const FLOWS: usize = 1024;
 
+/// Requests over which the number of adapters that share is averaged.
+const AVERAGED: f64 = 256.0;
+
 /// The turns of what waits.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     now: usize,
+    /// Means of the tokens taken, and of what the clock went on by, a request.
+    tokens: f64,
+    advance: f64,
     /// When the requests of each generation, or of the bare backbone, are through.
     through: HashMap<Option<String>, usize>,
 }
@@ -32,9 +39,18 @@ impl Turns {
         turn
     }
 
-    /// A request of so many tokens has been taken, while those of so many flows waited.
-    pub(super) fn taken(&mut self, tokens: usize, flows: usize) {
-        self.now += tokens.div_ceil(flows.max(1));
+    /// A request of this turn and so many tokens has been taken, while those of so many flows waited.
+    pub(super) fn taken(&mut self, turn: usize, tokens: usize, flows: usize) {
+        let before = self.now;
+        self.now = before.max((before + tokens.div_ceil(flows.max(1))).min(turn + tokens));
+        self.tokens += (tokens as f64 - self.tokens) / AVERAGED;
+        self.advance += ((self.now - before) as f64 - self.advance) / AVERAGED;
+    }
+
+    /// How many flows shared the engine of late, those included that never wait for long: the tokens taken for one that each
+    /// of them got. At least 1.
+    pub(super) fn sharers(&self) -> usize {
+        if self.advance > 0.0 { ((self.tokens / self.advance).round() as usize).max(1) } else { 1 }
     }
 
     /// Nothing waits: all begin anew.
@@ -81,10 +97,11 @@ mod tests {
 
         fn take(&mut self) -> String {
             let at = (0..self.waiting.len()).min_by_key(|at| self.waiting[*at].0).unwrap();
+            let turn = self.waiting[at].0;
             let mut flows: Vec<_> = self.waiting.iter().map(|(_, word)| &word[..1]).collect();
             flows.sort();
             flows.dedup();
-            self.turns.taken(self.waiting[at].1[1..].parse().unwrap(), flows.len());
+            self.turns.taken(turn, self.waiting[at].1[1..].parse().unwrap(), flows.len());
             self.waiting.remove(at).1
         }
     }
@@ -109,7 +126,7 @@ mod tests {
     fn none_starves() {
         let mut queue = Queue::default();
         ["a40", "a40", "b10", "c10"].iter().for_each(|word| queue.come(word));
-        let newcomers = ('d'..='z').map(|letter| format!("{letter}10"));
+        let newcomers = ('d'..='z').map(|letter| format!("{letter}20"));
         let taken: Vec<_> = newcomers
             .map(|word| {
                 queue.come(&word);
@@ -117,7 +134,7 @@ mod tests {
             })
             .collect();
         let second = taken.iter().rposition(|word| word == "a40").unwrap();
-        assert!(taken.iter().filter(|word| *word == "a40").count() == 2 && second < 21, "{taken:?}");
+        assert!(taken.iter().filter(|word| *word == "a40").count() == 2 && second < 16, "{taken:?}");
 
         let mut queue = Queue::default();
         (0..20).for_each(|_| queue.come("a10"));
@@ -131,8 +148,8 @@ mod tests {
     fn flows_that_are_through_are_forgotten() {
         let mut turns = Turns::default();
         for n in 0..5000 {
-            turns.come(Some(&n.to_string()), 1);
-            turns.taken(1, 1);
+            let turn = turns.come(Some(&n.to_string()), 1);
+            turns.taken(turn, 1, 1);
         }
         assert!(turns.through.len() <= FLOWS + 1);
         turns.reset();

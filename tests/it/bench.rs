@@ -117,6 +117,7 @@ fn many_adapters_are_timed_beside_the_bare_backbone() {
     let one = json_of(home.path(), &arguments);
     assert_eq!((&one["adapters"], &one["kind"]), (&json!(1), &json!("lora-qv")));
     fails(home.path(), &["bench", "adapters", "--model", &model, "--adapters", "17"], 1, "raise --batch");
+    fails(home.path(), &["bench", "adapters", "--model", &model, "--rank", "2"], 1, "--rank is for --kind lora-qv");
 }
 
 #[test]
@@ -157,6 +158,8 @@ fn a_server_is_put_under_load() {
     fails(home.path(), &again, 1, "--active 4 is more than the 3 adapters there are");
     fails(home.path(), &["bench", "serve", "--rate", "0"], 1, "give numbers above 0");
     fails(home.path(), &["bench", "serve", "--source-len", "poisson:3"], 2, "is no distribution of lengths");
+    fails(home.path(), &["bench", "serve", "--timeout", "0"], 2, "give more than 0 seconds");
+    fails(home.path(), &["bench", "serve", "--url", "nonsense"], 2, "give a URL such as http://127.0.0.1:8080");
 }
 
 #[test]

@@ -504,6 +504,8 @@ export interface components {
             parameters: number;
             /** @description Its sizes. */
             shape: components["schemas"]["Shape"];
+            /** @description `f32`, or `int8`: the numbers in which its linear maps are held to serve. */
+            weights: string;
         };
         /**
          * @description Parameters, a ratio of the backbone, or a share of the search space

@@ -28,7 +28,8 @@ function App() {
         </nav>
         {backbone && (
           <span class="backbone quiet" title={`weights ${backbone.digest}`}>
-            {backbone.name} · {count(backbone.parameters)} parameters · {backbone.device}
+            {backbone.name} · {count(backbone.parameters)} parameters · {backbone.device} ·{" "}
+            {backbone.weights}
           </span>
         )}
       </header>

@@ -1,14 +1,13 @@
 //! `s3delta bench adapters`: what many adapters in one batch cost beside the bare backbone.
 
 use super::peer::{self, Before, Measured, Record, Work, median, milliseconds, rounded, told};
-use super::random::{AdapterKind, values};
+use super::random::{AdapterKind, Drawn, values};
 use crate::cli::output;
 use crate::delta::{Layout, Single, View};
 use crate::t5::{Backbone, device, generate};
 use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::json;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,12 +27,8 @@ pub(crate) struct Args {
     /// Different adapters in the batch [default: one for each row].
     #[arg(long, value_name = "N")]
     adapters: Option<usize>,
-    /// What the adapters are.
-    #[arg(long, value_enum, default_value = "mix-structure")]
-    kind: AdapterKind,
-    /// Rank of lora-qv.
-    #[arg(long, value_name = "R", default_value = "8")]
-    rank: NonZeroUsize,
+    #[command(flatten)]
+    drawn: Drawn,
 }
 
 /// What is printed: the peers' fields for the batch with adapters, then how it compares.
@@ -91,7 +86,7 @@ impl Args {
         let (ratio, ratio_min, ratio_max) = ratios(&times, &bare_times);
         let report = Report {
             record: work.record(measured, count, &made),
-            kind: self.kind,
+            kind: self.drawn.kind,
             modules,
             parameters,
             bare_median_ms: rounded(median(&milliseconds(&bare_times)), 2),
@@ -112,7 +107,7 @@ impl Args {
     }
 
     fn adapter(&self, backbone: &Backbone, index: u64) -> Result<Adapter> {
-        let structure = self.kind.structure(backbone.shape(), self.rank.get(), index)?;
+        let structure = self.drawn.kind.structure(backbone.shape(), self.drawn.rank()?, index)?;
         let layout = Layout::new(&backbone.positions, &structure.modules)?;
         let device = backbone.model.device();
         let single = Single::new(&layout, &values(&layout, index), backbone.positions.len(), device);

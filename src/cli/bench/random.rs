@@ -4,14 +4,17 @@ use crate::delta::Layout;
 use crate::structure::{
     DeltaModule, Kind, ModuleProbability, Origin, Positions, Provenance, Shape, Site, Space, Structure,
 };
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rand::seq::index::sample;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
+use std::num::NonZeroUsize;
 
 /// Modules of a random structure, as many as searches find on T5-small at the paper's budget.
 const MODULES: usize = 60;
+/// Rank of LoRA where none is said, PEFT's default.
+const RANK: usize = 8;
 /// Bound of the values: each module changes the output, none overflows it.
 const BOUND: f32 = 0.1;
 
@@ -23,6 +26,27 @@ pub(super) enum AdapterKind {
     MixStructure,
     /// LoRA on every q and v, cross-attention's too, as PEFT's target_modules=["q", "v"] places it.
     LoraQv,
+}
+
+/// Which random adapters to make.
+#[derive(Debug, clap::Args)]
+pub(super) struct Drawn {
+    /// What the adapters are.
+    #[arg(long, value_enum, default_value = "mix-structure")]
+    pub(super) kind: AdapterKind,
+    /// Rank of lora-qv [default: 8].
+    #[arg(long, value_name = "R")]
+    rank: Option<NonZeroUsize>,
+}
+
+impl Drawn {
+    /// The rank of LoRA.
+    pub(super) fn rank(&self) -> Result<usize> {
+        if self.rank.is_some() && self.kind == AdapterKind::MixStructure {
+            bail!("--rank is for --kind lora-qv: the modules of a structure have ranks of their own");
+        }
+        Ok(self.rank.map_or(RANK, NonZeroUsize::get))
+    }
 }
 
 impl AdapterKind {

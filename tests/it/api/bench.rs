@@ -240,7 +240,15 @@ impl Bench {
         let (name, digest, device) = ("tiny".into(), BACKBONE.into(), "cpu".into());
         let tiny = Backbone::read_config(&crate::reference::folder("tiny-v1.1")).unwrap();
         let decoding = Ok(DecodeSettings::defaults(&tiny));
-        let backbone = BackboneInfo { name, shape: shape(), parameters: 1_000_000, digest, device, decoding };
+        let backbone = BackboneInfo {
+            name,
+            shape: shape(),
+            parameters: 1_000_000,
+            digest,
+            device,
+            weights: s3delta::t5::WeightFormat::F32,
+            decoding,
+        };
         let (engine, commands) = Engine::new(backbone.clone(), Arc::new(Bytes), config.queue);
         let ((tell, reached), (open, opened)) = (mpsc::channel(), mpsc::channel());
         let gate = Gate { reached: tell, open: opened };

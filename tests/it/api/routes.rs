@@ -11,7 +11,8 @@ async fn health_and_backbone() {
     let bench = Bench::new();
     assert_eq!(bench.get("/healthz").await.expect(200), json!({"status": "ok"}));
     assert_eq!(bench.get("/readyz").await.expect(200), json!({"status": "ready"}));
-    assert_eq!(bench.get("/v1/backbone").await.expect(200)["digest"], BACKBONE);
+    let backbone = bench.get("/v1/backbone").await.expect(200);
+    assert_eq!((&backbone["digest"], &backbone["weights"]), (&json!(BACKBONE), &json!("f32")));
     let metrics = bench.get("/metrics").await.text();
     assert!(metrics.contains("s3delta_jobs{state=\"queued\"} 0"), "{metrics}");
     assert!(metrics.contains("s3delta_requests_total{route=\"/healthz\",outcome=\"success\"}"), "{metrics}");

@@ -39,6 +39,20 @@ fn references_resolve_to_one_generation() {
 }
 
 #[test]
+fn structures_that_names_stand_for_are_read_ahead() {
+    let (home, registry) = open();
+    put(&registry, "a", 1, 0.5, &["latest", "live"]).unwrap();
+    put(&registry, "b", 2, 0.5, &["latest"]).unwrap();
+    put(&registry, "c", 1, 0.25, &["latest"]).unwrap();
+    put(&registry, "unnamed", 3, 0.5, &[]).unwrap();
+    registry.put_structure(&structure(4)).unwrap();
+    drop(registry);
+    let registry = Registry::open(home.path()).unwrap();
+    assert_eq!(registry.read_structures_ahead().unwrap(), 2);
+    assert_eq!(registry.resolve("b").unwrap().structure.modules, structure(2).modules);
+}
+
+#[test]
 fn the_same_content_again_is_the_same_generation() {
     let (home, registry) = open();
     let structure = registry.put_structure(&structure(1)).unwrap().0;

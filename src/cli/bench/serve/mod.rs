@@ -9,7 +9,7 @@ mod server;
 mod tally;
 mod workload;
 
-use super::random::AdapterKind;
+use super::random::Drawn;
 use crate::cli::{On, output};
 use crate::t5::Backbone;
 use anyhow::{Context, Result, bail};
@@ -40,7 +40,7 @@ reach that server. Arrivals are Poisson and do not wait for answers; each time c
 during the warm-up, so give it some seconds. All times are in milliseconds.")]
 pub(crate) struct Args {
     /// Ask this server, with the adapters it has, instead of starting one; S3DELTA_TOKEN is its token.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["keep", "kind", "rank", "backbone", "device", "threads"])]
+    #[arg(long, value_name = "URL", value_parser = http_url, conflicts_with_all = ["keep", "kind", "rank", "backbone", "device", "threads"])]
     url: Option<String>,
     /// Random adapters to make, 0 for the bare backbone alone [default: 100; with --url all that the server has].
     #[arg(long, value_name = "N")]
@@ -48,12 +48,8 @@ pub(crate) struct Args {
     /// Adapters that are asked for [default: all].
     #[arg(long, value_name = "N")]
     active: Option<usize>,
-    /// What the adapters are.
-    #[arg(long, value_enum, default_value = "mix-structure")]
-    kind: AdapterKind,
-    /// Rank of lora-qv.
-    #[arg(long, value_name = "R", default_value = "8")]
-    rank: NonZeroUsize,
+    #[command(flatten)]
+    drawn: Drawn,
     /// Make the adapters in this folder and keep it for later runs.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -73,7 +69,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LENGTHS", default_value = "16")]
     output_len: Lengths,
     /// Seconds of a phase that count.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = some_seconds)]
     duration: f64,
     /// Seconds before them, in which the first adapters are loaded.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
@@ -85,7 +81,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "64")]
     clients: NonZeroUsize,
     /// Seconds after which a request is given up.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120.0, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120.0, value_parser = some_seconds)]
     timeout: f64,
     /// Ask for whole answers, which tell no time to the first token.
     #[arg(long)]
@@ -106,6 +102,18 @@ pub(crate) struct Args {
 fn seconds(text: &str) -> Result<f64, String> {
     let good = text.parse().ok().filter(|seconds: &f64| (0.0..=86_400.0).contains(seconds));
     good.ok_or_else(|| format!("`{text}` is no number of seconds up to a day"))
+}
+
+fn some_seconds(text: &str) -> Result<f64, String> {
+    match seconds(text)? {
+        0.0 => Err("give more than 0 seconds".into()),
+        some => Ok(some),
+    }
+}
+
+fn http_url(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("http://").filter(|host| !host.is_empty());
+    host.map(|_| text.into()).ok_or_else(|| "give a URL such as http://127.0.0.1:8080".into())
 }
 
 /// The server with what was made for it.
@@ -177,8 +185,8 @@ impl Args {
     fn populate(&self, backbone: &str, folder: &Path) -> Result<(usize, f64)> {
         let population = Population {
             count: self.adapters.unwrap_or(DEFAULT_ADAPTERS),
-            kind: self.kind,
-            rank: self.rank,
+            kind: self.drawn.kind,
+            rank: self.drawn.rank()?,
             shape: Backbone::resolve_config(backbone)?.shape(),
             backbone_digest: Backbone::resolve_weights(backbone, &Device::flex())?.digest(),
         };

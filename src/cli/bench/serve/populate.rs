@@ -5,7 +5,6 @@ use crate::delta::{DeltaWeights, Layout, Metadata};
 use crate::registry::{DEFAULT_ALIAS, NewGeneration, Registry};
 use crate::structure::{Positions, Shape};
 use anyhow::Result;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(super) struct Population {
     pub(super) count: usize,
     pub(super) kind: AdapterKind,
-    pub(super) rank: NonZeroUsize,
+    pub(super) rank: usize,
     pub(super) shape: Shape,
     pub(super) backbone_digest: String,
 }
@@ -52,7 +51,7 @@ impl Population {
     }
 
     fn put(&self, registry: &Registry, index: usize) -> Result<()> {
-        let structure = self.kind.structure(&self.shape, self.rank.get(), index as u64)?;
+        let structure = self.kind.structure(&self.shape, self.rank, index as u64)?;
         let positions = Positions::new(&self.shape);
         let layout = Layout::new(&positions, &structure.modules)?;
         let metadata =
@@ -83,8 +82,7 @@ mod tests {
     fn adapters_are_made_once_and_can_be_served() {
         let home = tempfile::tempdir().unwrap();
         let shape = Backbone::resolve_config("builtin:pocket-t5").unwrap().shape();
-        let rank = NonZeroUsize::new(2).unwrap();
-        let (kind, backbone_digest) = (AdapterKind::MixStructure, "00".repeat(32));
+        let (kind, rank, backbone_digest) = (AdapterKind::MixStructure, 2, "00".repeat(32));
         let mut population = Population { count: 3, kind, rank, shape, backbone_digest };
         assert_eq!(population.make(home.path()).unwrap(), 3);
         population.count = 5;

@@ -114,7 +114,7 @@ pub(super) fn report(args: &Args, mix: &Mix, registration: Option<(usize, f64)>,
     Report {
         backbone: phases.client.backbone.clone(),
         adapters: mix.adapters,
-        kind: args.url.is_none().then_some(args.kind),
+        kind: args.url.is_none().then_some(args.drawn.kind),
         registered: registration.map(|(made, _)| made),
         registration_s: registration.map(|(_, seconds)| rounded(seconds, 2)),
         zipf: mix.zipf,
