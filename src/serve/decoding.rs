@@ -49,6 +49,15 @@ impl Running {
         self.sequences.settings().max_new_tokens
     }
 
+    /// Whether there is a sequence that its client wants more of.
+    fn goes_on(&mut self, now: Instant) -> bool {
+        if self.is_over(now) {
+            return false;
+        }
+        self.stop();
+        !self.sequences.is_done()
+    }
+
     /// Ends the sequences of which the client wants no more.
     fn stop(&mut self) {
         for sequence in self.sequences.open() {
@@ -130,21 +139,30 @@ impl Decoding {
         self.running.is_empty()
     }
 
-    /// Takes out requests that ended, whose time is over or whose client left, and sequences of which no more is wanted, and lets the cache follow
-    /// the rows that go on.
+    /// Takes out requests that ended, whose time is over or whose client left, and sequences of which no more is wanted, and lets
+    /// the cache follow the rows that go on. The last requests take the places of those that leave, so that few rows move.
     pub(super) fn sweep(&mut self, now: Instant, compute: Compute) {
-        let (mut keep, mut held, mut first) = (Vec::new(), Vec::new(), 0);
-        for (mut running, rows) in std::mem::take(&mut self.running).into_iter().zip(std::mem::take(&mut self.held)) {
-            if !running.is_over(now) {
-                running.stop();
-                if !running.sequences.is_done() {
-                    let parents = running.sequences.take_parents();
-                    held.push((rows, parents.len()));
-                    keep.extend(parents.into_iter().map(|parent| first + parent));
-                    self.running.push(running);
-                }
-            }
+        let mut first = 0;
+        let place = |(running, rows): (Running, usize)| {
             first += rows;
+            (running, first - rows, rows)
+        };
+        let all = std::mem::take(&mut self.running).into_iter().zip(std::mem::take(&mut self.held));
+        let mut requests: Vec<_> = all.map(place).collect();
+        let mut at = 0;
+        while let Some((running, ..)) = requests.get_mut(at) {
+            if running.goes_on(now) {
+                at += 1;
+            } else {
+                requests.swap_remove(at);
+            }
+        }
+        let (mut keep, mut held) = (Vec::new(), Vec::new());
+        for (mut running, first, rows) in requests {
+            let parents = running.sequences.take_parents();
+            held.push((rows, parents.len()));
+            keep.extend(parents.into_iter().map(|parent| first + parent));
+            self.running.push(running);
         }
         let left = held.iter().map(|(before, _)| before).sum::<usize>() != first;
         let same_adapters = !left && held.iter().all(|(before, after)| before == after);

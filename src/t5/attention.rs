@@ -24,6 +24,11 @@ impl KeysValues {
         Self { keys: gather(self.keys), values: gather(self.values) }
     }
 
+    /// The first rows.
+    pub(super) fn first(self, rows: usize) -> Self {
+        Self { keys: self.keys.narrow(0, 0, rows), values: self.values.narrow(0, 0, rows) }
+    }
+
     /// These rows, in this order; a row may be named more than once.
     pub(super) fn select(&self, rows: &Tensor<1, Int>) -> Self {
         let pick = |tensor: &Tensor<4>| tensor.clone().select(0, rows.clone());

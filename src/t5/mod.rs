@@ -24,6 +24,7 @@ mod norm;
 mod position_bias;
 mod score;
 mod sharing;
+mod slots;
 mod source;
 mod stack;
 mod tokenizer;

@@ -241,9 +241,10 @@ impl Stack {
         let level = positions.iter().all(|position| position + 1 == keys);
         let queries: Vec<_> = if level { vec![vec![keys - 1]] } else { positions.iter().map(|p| vec![*p]).collect() };
         let mut bias = self.bias.start(&queries, keys, cache.step_mask(keys, &device), &device);
-        let (mask, sharing) = (cache.cross_mask.clone(), cache.sharing.clone());
+        let (mask, sharing, sources) = (cache.cross_mask.clone(), cache.sharing.clone(), cache.sources());
         for (index, (block, layer)) in self.blocks.iter().zip(&mut cache.layers).enumerate() {
-            let cross = Context { keys_values: layer.cross.clone(), bias: Some(&mask), sharing: sharing.as_ref() };
+            let keys_values = layer.cross(sources);
+            let cross = Context { keys_values, bias: mask.as_ref(), sharing: sharing.as_ref() };
             let remember = |new| layer.push(new, &positions, keys);
             x = block.forward(x, bias.of(index), Some(cross), remember, deltas);
         }

@@ -1,5 +1,6 @@
 //! Attention's scores, softmax and mix in one pass.
 
+use super::super::batch::MASKED;
 use super::lanes::dot;
 use super::softmax::{Broadcast, normalise, softmax_with_bias};
 use super::tiles::{Multiply, WIDTH, height, lay};
@@ -114,13 +115,14 @@ impl Attention<'_> {
         let each = out.par_chunks_mut(d).enumerate().with_min_len(least);
         each.for_each_init(Vec::new, |scores, (at, out)| {
             let (batch, query, head) = (at / heads / len, at / heads % len, at % heads);
-            scores.resize(keys, 0.0);
+            let row = (batch * heads + head) * len + query;
+            scores.resize(self.seen(row), 0.0);
             self.arch.dispatch(|| {
                 let q = self.query.row(batch, head, query);
                 for (key, score) in scores.iter_mut().enumerate() {
                     *score = dot(q, self.keys.row(batch, head, key));
                 }
-                self.probabilities((batch * heads + head) * len + query, scores);
+                self.probabilities(row, scores);
                 for (key, p) in scores.iter().enumerate() {
                     for (out, v) in out.iter_mut().zip(self.values.row(batch, head, key)) {
                         *out += p * v;
@@ -187,15 +189,25 @@ impl Attention<'_> {
         });
     }
 
-    /// The softmax of the scores of one query with their bias; `row` counts queries of all heads and rows of the batch.
+    /// The bias of one query; `row` counts queries of all heads and rows of the batch.
+    #[inline(always)]
+    fn bias(&self, row: usize) -> Option<&[f32]> {
+        let keys = self.sizes[2];
+        self.bias.as_ref().map(|(bias, at)| &bias[at.row(row) * keys..][..keys])
+    }
+
+    /// The keys up to the last one that a query sees: behind it are padding, or places that its row has not come to.
+    fn seen(&self, row: usize) -> usize {
+        let last =
+            |bias: &[f32]| bias.iter().rposition(|bias| *bias > MASKED / 2.0).map_or(bias.len(), |last| last + 1);
+        self.bias(row).map_or(self.sizes[2], last)
+    }
+
+    /// The softmax of the scores of one query with their bias, of the first keys if there are fewer scores.
     #[inline(always)]
     fn probabilities(&self, row: usize, scores: &mut [f32]) {
-        if let Some((bias, at)) = &self.bias {
-            let start = at.row(row) * scores.len();
-            let bias = &bias[start..start + scores.len()];
-            for (score, bias) in scores.iter_mut().zip(bias) {
-                *score += bias;
-            }
+        for (score, bias) in scores.iter_mut().zip(self.bias(row).unwrap_or_default()) {
+            *score += bias;
         }
         normalise(scores);
     }
