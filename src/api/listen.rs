@@ -2,6 +2,7 @@
 
 use super::{AppState, Tokens, router};
 use crate::config::Config;
+use axum::serve::ListenerExt;
 use std::{future::IntoFuture, io, net::SocketAddr, pin::pin, time::Duration};
 use tokio::{net::TcpListener, sync::watch};
 
@@ -46,6 +47,12 @@ pub async fn serve(listener: TcpListener, state: AppState, stop: impl Future<Out
     let stopping = async move {
         let _ = told.wait_for(|stop| *stop).await;
     };
+    // else a stream's next part waits until the client has confirmed the one before, which it puts off for 40 ms
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection sends in larger parts: {error}");
+        }
+    });
     let server = axum::serve(listener, router(state.clone())).with_graceful_shutdown(stopping);
     let mut server = pin!(server.into_future());
     tokio::select! {
