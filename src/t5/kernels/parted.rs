@@ -4,7 +4,7 @@ use super::tiles::WIDTH;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Rows that one task takes where each multiplies by the whole matrix.
+/// Rows that one task takes at most where each multiplies by the whole matrix.
 const ROWS: usize = 48;
 /// Multiplications that one task takes at least; a row's worth more of them counts for reading the matrix.
 const WORK: usize = 1 << 19;
@@ -59,12 +59,18 @@ pub(super) fn product<M: Matrix>(matrix: &M, x: &[f32], out: &mut [f32], then: T
 
 fn by_rows<M: Matrix>(matrix: &M, x: &[f32], out: &mut [f32], then: Then) {
     let (depth, columns) = (matrix.depth(), matrix.columns());
-    let parts = out.par_chunks_mut(ROWS * columns).zip(x.par_chunks(ROWS * depth));
+    let rows = rows_a_task(x.len() / depth, rayon::current_num_threads());
+    let parts = out.par_chunks_mut(rows * columns).zip(x.par_chunks(rows * depth));
     parts.for_each_init(M::Laid::default, |laid, (out, x)| {
         let rows = x.len() / depth;
         matrix.lay(x, rows, laid);
         matrix.multiply(laid, rows, 0..columns.div_ceil(WIDTH), out, (columns, columns), then);
     });
+}
+
+/// As many tasks for each thread as for any other, all of about as many rows: 64 rows for two threads are no 48 and 16.
+fn rows_a_task(rows: usize, threads: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(ROWS).next_multiple_of(threads))
 }
 
 fn by_panels<M: Matrix>(matrix: &M, x: &[f32], rows: usize, out: &mut [f32], then: Then) {
@@ -100,5 +106,23 @@ pub(super) fn lay_side_by_side(blocks: &[f32], rows: usize, columns: usize, out:
         for (panel, out) in out.chunks_mut(WIDTH).enumerate() {
             out.copy_from_slice(&blocks[(panel * rows + row) * WIDTH..][..out.len()]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_take_as_many_rows() {
+        let check =
+            |rows, threads, wanted| assert_eq!(rows_a_task(rows, threads), wanted, "{rows} rows, {threads} threads");
+        check(64, 2, 32);
+        check(96, 2, 48);
+        check(97, 2, 25);
+        check(1024, 2, 47);
+        check(1024, 1, 47);
+        check(24, 1, 24);
+        check(100, 4, 25);
     }
 }
