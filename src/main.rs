@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use s3delta::cli::Cli;
+use std::ffi::{c_int, c_long};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -10,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// `mi_option_purge_delay` of mimalloc.h, which its crate does not name; its default, and ours, in milliseconds.
-const PURGE_DELAY: (i32, i64, i64) = (15, 10, 10_000);
+const PURGE_DELAY: (c_int, c_long, c_long) = (15, 10, 10_000);
 
 /// Lets pages that are free stay with the process for some seconds: mimalloc gives those of one pass back before the next one
 /// needs them, and the system has to clear them anew, which is a tenth of a batch's time. `MIMALLOC_PURGE_DELAY` goes first.
@@ -20,7 +21,7 @@ fn keep_pages() {
     // SAFETY: both take plain numbers; an option of another number has another default and stays as it is
     unsafe {
         if libmimalloc_sys::mi_option_get(option) == default {
-            libmimalloc_sys::mi_option_set(option, ours);
+            libmimalloc_sys::mi_option_set_default(option, ours);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{Adapter, Error, Noun, Registry, Result};
 use crate::structure::{DeltaModule, Shape, Structure};
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The table of structures, read without provenance.
 const LEAN: Table<Stored> = Table::new("structure/");
@@ -21,11 +21,17 @@ struct Stored {
 
 /// A structure's document but for what is left out.
 #[derive(Serialize, Deserialize)]
-struct Lean {
+pub(super) struct Lean {
     format: String,
     id: String,
     shape: Shape,
     modules: Vec<DeltaModule>,
+}
+
+impl From<&Structure> for Lean {
+    fn from(Structure { format, id, shape, modules, .. }: &Structure) -> Self {
+        Self { format: format.clone(), id: id.clone(), shape: shape.clone(), modules: modules.clone() }
+    }
 }
 
 /// Structures by id, forgotten least recently used first. An id is the digest of shape and modules, so an entry is never
@@ -49,29 +55,30 @@ impl LeanStructures {
         Self(Mutex::new(Kept { structures: LruCache::unbounded(), modules: 0, limit }))
     }
 
-    fn get(&self, id: &str) -> Option<Arc<Structure>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).structures.get(id).cloned()
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a structure that has been stored.
-    pub(super) fn keep(&self, structure: &Structure) {
-        let Structure { format, id, shape, modules, .. } = structure.clone();
-        self.keep_lean(Arc::new(Structure { format, id, shape, modules, provenance: Vec::new(), serving: None }));
+    fn get(&self, id: &str) -> Option<Arc<Structure>> {
+        self.kept().structures.get(id).cloned()
     }
 
     fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).structures.len()
+        self.kept().structures.len()
     }
 
+    /// Whether another structure of the mean size would have one forgotten.
     fn is_full(&self) -> bool {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.modules >= kept.limit
+        let Kept { structures, modules, limit } = &*self.kept();
+        modules + modules / structures.len().max(1) > *limit
     }
 
-    fn keep_lean(&self, structure: Arc<Structure>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Keeps a structure that is stored.
+    pub(super) fn keep(&self, Lean { format, id, shape, modules }: Lean) -> Arc<Structure> {
+        let structure = Arc::new(Structure { format, id, shape, modules, provenance: Vec::new(), serving: None });
+        let mut kept = self.kept();
         kept.modules += structure.modules.len();
-        if let Some(old) = kept.structures.put(structure.id.clone(), structure) {
+        if let Some(old) = kept.structures.put(structure.id.clone(), Arc::clone(&structure)) {
             kept.modules -= old.modules.len();
         }
         while kept.modules > kept.limit
@@ -79,6 +86,7 @@ impl LeanStructures {
         {
             kept.modules -= old.modules.len();
         }
+        structure
     }
 }
 
@@ -93,11 +101,9 @@ impl Registry {
             return Ok(structure);
         }
         let stored = self.store().get(&LEAN, id)?;
-        let Lean { format, id, shape, modules } =
-            stored.ok_or_else(|| Error::not_found(Noun::Structure, id.chars().take(64).collect::<String>()))?.document;
-        let structure = Arc::new(Structure { format, id, shape, modules, provenance: Vec::new(), serving: None });
-        known.keep_lean(Arc::clone(&structure));
-        Ok(structure)
+        let stored =
+            stored.ok_or_else(|| Error::not_found(Noun::Structure, id.chars().take(64).collect::<String>()))?;
+        Ok(known.keep(stored.document))
     }
 
     /// Reads the structures that adapters' names stand for, as long as there is room for them in memory, so that the first
@@ -156,13 +162,16 @@ mod tests {
     #[test]
     fn the_least_recently_used_leaves_first() {
         let kept = LeanStructures::within(10);
-        let all: Vec<_> = [3, 4, 5].into_iter().map(|layers| Arc::new(structure(layers))).collect();
-        kept.keep_lean(Arc::clone(&all[0]));
-        kept.keep_lean(Arc::clone(&all[1]));
-        kept.keep_lean(Arc::clone(&all[0])); // again, and the latest now
-        kept.keep_lean(Arc::clone(&all[2]));
+        let all: Vec<_> = [3, 4, 5].into_iter().map(structure).collect();
+        kept.keep((&all[0]).into());
+        assert!(!kept.is_full(), "there is room for 3 more");
+        kept.keep((&all[1]).into());
+        assert!(!kept.is_full(), "and for 3 more again");
+        kept.keep((&all[0]).into()); // again, and the latest now
+        kept.keep((&all[2]).into());
         let there: Vec<_> = all.iter().map(|structure| kept.get(&structure.id).is_some()).collect();
         assert_eq!(there, [true, false, true]);
         assert_eq!(kept.0.lock().unwrap().modules, 8);
+        assert!(kept.is_full(), "8 of 10, and 4 a structure: the next would have one forgotten");
     }
 }

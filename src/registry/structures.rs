@@ -65,7 +65,7 @@ impl Registry {
         write.put(&LISTED, &stored.listed, &Listed::of(&stored.document))?;
         write.put(&STRUCTURES, &stored.document.id, &stored)?;
         write.commit()?;
-        self.inner.lean.keep(&stored.document);
+        self.inner.lean.keep((&stored.document).into());
         Ok((stored.document, new))
     }
 

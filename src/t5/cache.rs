@@ -8,7 +8,7 @@ use super::batch::{MASKED, mask_of};
 use super::encoded::Memory;
 use super::sharing::Sharing;
 use super::slots;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 /// The width of cross-attention's part grows by so many places at once.
 const STEP: usize = 32;
@@ -142,7 +142,7 @@ impl Cache {
             return;
         }
         for layer in &mut self.layers {
-            change(&mut layer.own, |tensor| widen(tensor, 2, capacity, 0.0));
+            change(&mut layer.own, |tensor| slots::widen(tensor, 2, capacity));
         }
         self.capacity = capacity;
     }
@@ -197,12 +197,6 @@ impl LayerCache {
     }
 }
 
-/// Places as a tensor.
-pub(super) fn ids(places: &[usize], device: &Device) -> Tensor<1, Int> {
-    let ids: Vec<i32> = places.iter().map(|place| *place as i32).collect();
-    Tensor::from_data(TensorData::new(ids, [places.len()]), device)
-}
-
 /// Writes `new [rows, heads, 1, d]` into `cache [slots, heads, capacity, d]` at each row's position.
 fn write(cache: Tensor<4>, new: Tensor<4>, positions: &[usize]) -> Tensor<4> {
     let ([_, heads, _, d], rows) = (cache.dims(), positions.len());
@@ -214,15 +208,4 @@ fn write(cache: Tensor<4>, new: Tensor<4>, positions: &[usize]) -> Tensor<4> {
         let value = new.clone().narrow(0, row, 1);
         cache.slice_assign([row..row + 1, 0..heads, *at..*at + 1, 0..d], value)
     })
-}
-
-/// Pads dimension `dim` to `len` with `value`.
-pub(super) fn widen<const D: usize>(tensor: Tensor<D>, dim: usize, len: usize, value: f32) -> Tensor<D> {
-    let mut shape = tensor.dims();
-    if shape[dim] == len {
-        return tensor;
-    }
-    shape[dim] = len - shape[dim];
-    let device = tensor.device();
-    Tensor::cat(vec![tensor, Tensor::full(shape, value, &device)], dim)
 }

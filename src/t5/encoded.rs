@@ -3,7 +3,7 @@
 
 use super::attention::KeysValues;
 use super::batch::mask_of;
-use super::cache::{ids, widen};
+use super::slots::{ids, widen};
 use burn::tensor::{Device, Tensor};
 
 /// The encoder's output for a batch.
@@ -47,7 +47,7 @@ impl Encoded {
     pub fn join(parts: &[Self]) -> Self {
         let lengths: Vec<usize> = parts.iter().flat_map(|part| part.lengths.iter().copied()).collect();
         let width = lengths.iter().copied().max().unwrap_or(0);
-        let fitted = |part: &Self| widen(narrowed(part.hidden.clone(), 1, width), 1, width, 0.0);
+        let fitted = |part: &Self| widen(narrowed(part.hidden.clone(), 1, width), 1, width);
         Self { hidden: Tensor::cat(parts.iter().map(fitted).collect(), 0), lengths }
     }
 
@@ -87,7 +87,7 @@ impl Memory {
     pub fn join(parts: &[Self]) -> Self {
         let lengths: Vec<usize> = parts.iter().flat_map(|part| part.lengths.iter().copied()).collect();
         let width = lengths.iter().copied().max().unwrap_or(0);
-        let fitted = |tensor: &Tensor<4>| widen(narrowed(tensor.clone(), 2, width), 2, width, 0.0);
+        let fitted = |tensor: &Tensor<4>| widen(narrowed(tensor.clone(), 2, width), 2, width);
         let join = |layer: usize, of: fn(&KeysValues) -> &Tensor<4>| {
             Tensor::cat(parts.iter().map(|part| fitted(of(&part.layers[layer]))).collect(), 0)
         };

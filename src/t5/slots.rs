@@ -1,7 +1,6 @@
 //! Tensors `[slots, …]` of which the first rows are in use: rows leave and join without a copy of those that stay.
 
-use super::cache::{ids, widen};
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// Slots are made by so many at once, so that the next rows to join find some.
 const ROOM: usize = 8;
@@ -32,23 +31,39 @@ pub(super) fn keep(tensor: Tensor<4>, rows: &[usize], held: usize) -> Tensor<4> 
 /// The tensor with `new` behind its first `rows` rows, both `width` wide in dimension 2 and filled up with zeros.
 pub(super) fn join(tensor: Tensor<4>, rows: usize, new: Tensor<4>, width: usize) -> Tensor<4> {
     let [slots, heads, before, d] = tensor.dims();
-    let new = widen(new, 2, width, 0.0);
+    let new = widen(new, 2, width);
     let all = rows + new.dims()[0];
     if all <= slots && before == width {
         return tensor.slice_assign([rows..all, 0..heads, 0..width, 0..d], new);
     }
     let spare = [all.next_multiple_of(ROOM) - all, heads, width, d];
-    let mut parts = vec![widen(tensor.narrow(0, 0, rows), 2, width, 0.0), new];
+    let mut parts = vec![widen(tensor.narrow(0, 0, rows), 2, width), new];
     if spare[0] > 0 {
         parts.push(Tensor::zeros(spare, &parts[0].device()));
     }
     Tensor::cat(parts, 0)
 }
 
+/// Places as a tensor.
+pub(super) fn ids(places: &[usize], device: &Device) -> Tensor<1, Int> {
+    let ids: Vec<i32> = places.iter().map(|place| *place as i32).collect();
+    Tensor::from_data(TensorData::new(ids, [places.len()]), device)
+}
+
+/// Pads dimension `dim` to `len` with zeros.
+pub(super) fn widen<const D: usize>(tensor: Tensor<D>, dim: usize, len: usize) -> Tensor<D> {
+    let mut shape = tensor.dims();
+    if shape[dim] == len {
+        return tensor;
+    }
+    shape[dim] = len - shape[dim];
+    let device = tensor.device();
+    Tensor::cat(vec![tensor, Tensor::zeros(shape, &device)], dim)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::{Device, TensorData};
 
     /// Rows of two places, each place holding the row's number.
     fn rows(numbers: &[f32]) -> Tensor<4> {
