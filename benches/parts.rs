@@ -30,7 +30,7 @@ fn structure(backbone: &Backbone, seed: u64) -> Structure {
 fn adapter(backbone: &Backbone, seed: u64) -> Arc<Single> {
     let layout = Layout::new(&backbone.positions, &structure(backbone, seed).modules).expect("its own positions");
     let values = vec![0.01; layout.len()];
-    Arc::new(Single::new(&layout, &values, backbone.positions.len(), &Device::flex()))
+    Arc::new(Single::new(&layout, values, backbone.positions.len(), &Device::flex()))
 }
 
 /// T5-small's three products of a block: q, k and v in one, the first and the second of the feed-forward layer.

@@ -138,5 +138,5 @@ fn load(backbone: &Backbone, (structure, weights): &(Vec<u8>, Vec<u8>)) -> Resul
         );
     }
     let layout = Layout::new(&backbone.positions, &structure.modules)?;
-    Ok(Single::new(&layout, &weights.values, backbone.positions.len(), backbone.model.device()))
+    Ok(Single::new(&layout, weights.values, backbone.positions.len(), backbone.model.device()))
 }

@@ -67,7 +67,7 @@ impl Gathered {
                 names.dedup();
                 let stack = |name| {
                     let of = |single: &&Arc<Single>| {
-                        single.places()[id.index()].iter().find(|module| module.kind.name() == name).cloned()
+                        single.modules(id).iter().find(|module| module.kind.name() == name).cloned()
                     };
                     let modules: Vec<Option<Module>> = slots.iter().map(of).collect();
                     let kinds = modules.iter().flatten().map(|module| module.kind);
@@ -207,7 +207,7 @@ mod tests {
         let layout = Layout::new(&backbone.positions, &modules).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(every as u64);
         let values: Vec<f32> = (0..layout.len()).map(|_| rng.random_range(-0.3..0.3)).collect();
-        Arc::new(Single::new(&layout, &values, backbone.positions.len(), backbone.model.device()))
+        Arc::new(Single::new(&layout, values, backbone.positions.len(), backbone.model.device()))
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub fn measure(structure: &Structure, source_tokens: usize) -> crate::structure:
     let (positions, device) = (Positions::new(&structure.shape), Device::flex());
     let layout = Layout::new(&positions, &structure.modules)?;
     let values: Vec<f32> = (0..layout.len()).map(|at| (at % 7) as f32 * 0.01 - 0.03).collect();
-    let single = Arc::new(Single::new(&layout, &values, positions.len(), &device));
+    let single = Arc::new(Single::new(&layout, values, positions.len(), &device));
     let rows = Rows::new(&[Some(single)], positions.len()).expect("the values are on the host");
     let mut places: Vec<Place> = positions
         .iter()

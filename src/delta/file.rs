@@ -2,7 +2,8 @@
 
 use super::Layout;
 use crate::structure::{Positions, Structure};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::tensor::{TensorInfo, TensorView};
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,25 +67,26 @@ impl DeltaWeights {
     pub fn from_bytes(bytes: &[u8], positions: &Positions, structure: &Structure) -> Result<Self, Error> {
         let layout = Layout::new(positions, &structure.modules).map_err(|error| Error(error.to_string()))?;
         let wrong = |error: safetensors::SafeTensorError| Error(format!("not a valid safetensors file: {error}"));
-        let file = SafeTensors::deserialize(bytes).map_err(wrong)?;
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(wrong)?;
+        let (length, header) = SafeTensors::read_metadata(bytes).map_err(wrong)?; // checks that all offsets lie in the file
+        let data = &bytes[8 + length..];
         let mut values = vec![0.0; layout.len()];
         let mut offenders = Vec::new();
         let mut wanted = BTreeSet::new();
         for (name, shape, range) in layout.tensors() {
-            match file.tensor(&name) {
-                Err(_) => offenders.push(format!("`{name}` is missing")),
-                Ok(view) if view.shape() != shape => {
-                    offenders.push(format!("`{name}` has shape {:?}, not {shape:?}", view.shape()));
+            match header.info(&name) {
+                None => offenders.push(format!("`{name}` is missing")),
+                Some(info) if info.shape != shape => {
+                    offenders.push(format!("`{name}` has shape {:?}, not {shape:?}", info.shape));
                 }
-                Ok(view) => match read(&view, &mut values[range]) {
-                    Ok(()) => {}
-                    Err(what) => offenders.push(format!("`{name}` {what}")),
-                },
+                Some(TensorInfo { dtype, data_offsets: (start, end), .. }) => {
+                    if let Err(what) = read(*dtype, &data[*start..*end], &mut values[range]) {
+                        offenders.push(format!("`{name}` {what}"));
+                    }
+                }
             }
             wanted.insert(name);
         }
-        let extra = file.names().into_iter().filter(|name| !wanted.contains(*name));
+        let extra = header.offset_keys().into_iter().filter(|name| !wanted.contains(name));
         offenders.extend(extra.map(|name| format!("`{name}` belongs to no module")));
         if !offenders.is_empty() {
             return Err(Error(offenders.join("; ")));
@@ -114,10 +116,9 @@ fn with_metadata(file: &[u8], metadata: &BTreeMap<&str, &str>) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat()
 }
 
-fn read(view: &TensorView<'_>, into: &mut [f32]) -> Result<(), String> {
-    let data = view.data();
+fn read(dtype: Dtype, data: &[u8], into: &mut [f32]) -> Result<(), String> {
     let pairs = || data.chunks_exact(2).map(|b| [b[0], b[1]]);
-    match view.dtype() {
+    match dtype {
         Dtype::F32 => into
             .iter_mut()
             .zip(data.chunks_exact(4))

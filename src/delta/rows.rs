@@ -2,7 +2,7 @@
 //! row costs what its modules cost alone, whatever stands in the other rows.
 
 use super::formula::is_parallel;
-use super::single::{Host, HostModule, Single};
+use super::single::{Single, Slices};
 use crate::structure::{Kind, PositionId};
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
@@ -31,8 +31,8 @@ impl Rows {
         }
         let mut places = vec![Vec::new(); positions];
         for (row, single) in adapters.iter().enumerate() {
-            let Some(host) = single.as_ref().and_then(|single| single.host()) else { continue };
-            for (rows, modules) in places.iter_mut().zip(&host.places) {
+            let Some(single) = single else { continue };
+            for (rows, modules) in places.iter_mut().zip(single.places()) {
                 rows.extend((!modules.is_empty()).then_some(row));
             }
         }
@@ -65,8 +65,8 @@ impl Rows {
         let epsilon = epsilon.map(|epsilon| epsilon as f32);
         let arch = Arch::new();
         let one = |row: usize, y: &mut [f32]| {
-            let Some(host) = self.adapters[row].as_ref().and_then(|single| single.host()) else { return };
-            let mut place = Place::new(host, position, epsilon);
+            let Some(single) = &self.adapters[row] else { return };
+            let mut place = Place::new(single, position, epsilon);
             let x = &x[row * len * d_in..(row + 1) * len * d_in];
             arch.dispatch(|| {
                 for (x, y) in x.chunks_exact(d_in).zip(y.chunks_exact_mut(width)) {
@@ -97,7 +97,7 @@ fn host(tensor: Tensor<3>) -> FlexTensor {
 
 /// One adapter's modules at one position.
 struct Place<'a> {
-    modules: &'a [HostModule],
+    modules: &'a [Slices],
     values: &'a [f32],
     epsilon: Option<f32>,
     /// Whether a module reads what is under its hand: a bottleneck behind the position.
@@ -108,19 +108,20 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn new(host: &'a Host, position: PositionId, epsilon: Option<f32>) -> Self {
-        let modules = host.places[position.index()].as_slice();
-        let sequential = |module: &HostModule| !is_parallel(module.kind) && module.kind != Kind::Bitfit;
+    fn new(single: &'a Single, position: PositionId, epsilon: Option<f32>) -> Self {
+        let modules = single.places()[position.index()].as_slice();
+        let sequential = |module: &Slices| !is_parallel(module.kind) && module.kind != Kind::Bitfit;
         let reads_output = modules.iter().any(sequential);
         let (output, narrow, inner) = (Vec::new(), Vec::new(), Vec::new());
-        Self { modules, values: host.values(), epsilon, reads_output, output, narrow, inner }
+        let values = single.host().expect("rows are of adapters on the host");
+        Self { modules, values, epsilon, reads_output, output, narrow, inner }
     }
 
     /// The formulas of `formula::delta` for one token, in the order of `single::apply`.
     #[inline(always)]
     fn add(&mut self, x: &[f32], y: &mut [f32]) {
         for module in self.modules.iter().filter(|module| is_parallel(module.kind)) {
-            let factor = |at: usize| &self.values[module.factors[at].clone()];
+            let factor = |at: usize| &self.values[module.factors[at].range.clone()];
             match module.kind {
                 Kind::Lora { rank, alpha } => {
                     down(x, factor(0), rank, &mut self.narrow);
@@ -149,7 +150,7 @@ impl<'a> Place<'a> {
             self.output.extend_from_slice(y);
         }
         for module in self.modules.iter().filter(|module| !is_parallel(module.kind)) {
-            let factor = |at: usize| &self.values[module.factors[at].clone()];
+            let factor = |at: usize| &self.values[module.factors[at].range.clone()];
             match module.kind {
                 Kind::Bitfit => plus(factor(0), y),
                 Kind::LowRankAdapter { bottleneck, rank } => {
@@ -303,7 +304,7 @@ mod tests {
             let layout = Layout::new(&positions, &modules).unwrap();
             let mut rng = ChaCha8Rng::seed_from_u64(number as u64);
             let values: Vec<f32> = (0..layout.len()).map(|_| rng.random_range(-0.5..0.5)).collect();
-            let single = Arc::new(Single::new(&layout, &values, positions.len(), &Device::flex()));
+            let single = Arc::new(Single::new(&layout, values, positions.len(), &Device::flex()));
             let id = positions.id(position).unwrap();
             for len in [1, 700] {
                 let d_in = if *position == map { 18 } else { 20 };
@@ -313,7 +314,7 @@ mod tests {
                 let found = batched.output(id, &x, y.clone());
                 let row = |tensor: &Tensor<3>, row: usize| tensor.clone().narrow(0, row, 1);
                 let (x, before) = (row(&x, 1), row(&y, 1));
-                let each = single.places()[id.index()].iter();
+                let each = single.modules(id).iter();
                 let (first, second): (Vec<_>, Vec<_>) = each.partition(|module| is_parallel(module.kind));
                 let sum = |y: Tensor<3>, h: &Tensor<3>, modules: Vec<&super::super::single::Module>| {
                     modules.into_iter().fold(y, |y, module| y + delta(module.kind, h, &module.factors))

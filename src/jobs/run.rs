@@ -260,7 +260,7 @@ impl Run<'_> {
         watch.evaluating();
         let layout = Layout::new(&self.backbone.positions, &structure.modules).map_err(structure_failure)?;
         let device = self.backbone.model.device();
-        let single = Single::new(&layout, &trained.values, self.backbone.positions.len(), device);
+        let single = Single::new(&layout, trained.values.clone(), self.backbone.positions.len(), device);
         let test = evaluate(self.backbone, &single, data, Split::Test, None).map_err(train_failure)?;
         let metric = data.task.definition.metric.as_str();
         let score = Score { metric: metric.into(), value: test.score, split: Split::Test.as_str().into() };
@@ -310,7 +310,7 @@ impl Run<'_> {
         let weights = DeltaWeights::from_bytes(bytes, positions, structure)
             .map_err(|error| Failure::new("weights_invalid", error.to_string()))?;
         let layout = Layout::new(positions, &structure.modules).map_err(structure_failure)?;
-        Ok(Single::new(&layout, &weights.values, positions.len(), self.backbone.model.device()))
+        Ok(Single::new(&layout, weights.values, positions.len(), self.backbone.model.device()))
     }
 
     fn task(

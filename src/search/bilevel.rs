@@ -273,7 +273,7 @@ impl<'a> Run<'a> {
         let (p, _) = self.gate.probabilities(&state.alpha);
         let folded = self.layout.fold_gates(&state.values, &p);
         let device = self.backbone.model.device();
-        let single = Single::new(&self.layout, &folded, self.backbone.positions.len(), device);
+        let single = Single::new(&self.layout, folded, self.backbone.positions.len(), device);
         let dev = evaluate(self.backbone, &single, self.data, Split::Dev, None)?;
         let found = (dev.score, -dev.loss);
         if state.best_score.is_none_or(|best| found > best) {

@@ -7,6 +7,8 @@ use super::{Adapter, Error, Result};
 use crate::delta::{DeltaWeights, Layout, Single};
 use crate::t5::Backbone;
 use burn::tensor::Device;
+use std::fs::File;
+use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -34,14 +36,19 @@ impl Weights {
         match self {
             Self::Ready(single) => single,
             Self::Values(layout, values) => {
-                Arc::new(Single::new(&layout, &values, backbone.positions.len(), backbone.model.device()))
+                Arc::new(Single::new(&layout, values, backbone.positions.len(), backbone.model.device()))
             }
         }
     }
 }
 
-/// How the loader reads a file; tests put a gate here.
-pub(super) type Read = dyn Fn(&Path) -> std::io::Result<Vec<u8>> + Send + Sync;
+/// How the loader reads a file into an empty buffer; tests put a gate here.
+pub(super) type Read = dyn Fn(&Path, &mut Vec<u8>) -> std::io::Result<()> + Send + Sync;
+
+/// Reads a file.
+pub(super) fn read_file(path: &Path, into: &mut Vec<u8>) -> std::io::Result<()> {
+    File::open(path)?.read_to_end(into).map(|_| ())
+}
 
 /// Adapters that are read at the same time, so that one which the disk holds up does not hold up the next.
 const READERS: usize = 4;
@@ -66,8 +73,10 @@ impl Loader {
             let run = move || {
                 // whoever has the lock waits for the next adapter, the others for the lock
                 let next = || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                // one buffer for all files of this thread
+                let mut file = Vec::new();
                 while let Ok((adapter, wanted)) = next() {
-                    let load = || load(&adapter, &backbone, &**read);
+                    let load = || load(&adapter, &backbone, &**read, &mut file);
                     let weights = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| {
                         Err(Error::Internal(format!("the loader of adapters panicked: {}", panicked(&*panic))))
                     });
@@ -87,11 +96,12 @@ impl Loader {
     }
 }
 
-fn load(adapter: &Adapter, backbone: &Backbone, read: &Read) -> Result<Weights> {
+fn load(adapter: &Adapter, backbone: &Backbone, read: &Read, file: &mut Vec<u8>) -> Result<Weights> {
     let Adapter { generation, structure, weights: path } = adapter;
     let wrong = |what: String| Error::Adapter(format!("adapter generation {generation}: {what}"));
-    let bytes = read(path).map_err(|error| wrong(format!("cannot read its delta weights: {error}")))?;
-    let weights = DeltaWeights::from_bytes(&bytes, &backbone.positions, structure);
+    file.clear();
+    read(path, file).map_err(|error| wrong(format!("cannot read its delta weights: {error}")))?;
+    let weights = DeltaWeights::from_bytes(file, &backbone.positions, structure);
     let weights = weights.map_err(|error| wrong(error.to_string()))?;
     let layout = Layout::new(&backbone.positions, &structure.modules).map_err(|error| wrong(error.to_string()))?;
     let weights = Weights::Values(layout, weights.values);
@@ -138,7 +148,7 @@ mod tests {
         let positions = Positions::new(&shape);
         let modules = [DeltaModule::new("encoder.final_layer_norm", Kind::Bitfit)];
         let layout = Layout::new(&positions, &modules).unwrap();
-        Arc::new(Single::new(&layout, &[0.0; 8], positions.len(), &Device::flex()))
+        Arc::new(Single::new(&layout, vec![0.0; 8], positions.len(), &Device::flex()))
     }
 
     /// Each step is a generation to use (`a`), or to insert with its bytes (`a10`); a kept one is pinned (`+a10`).

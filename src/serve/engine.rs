@@ -1,6 +1,6 @@
 //! The engine thread: takes requests from the queue, adapters alike by tokens, and computes them in mixed batches.
 
-use super::adapters::{Loaded, Loader, Read, Resident, Weights};
+use super::adapters::{Loaded, Loader, Read, Resident, Weights, read_file};
 use super::compute::Compute;
 use super::decoding::{Decoding, State};
 use super::joining::{Admitted, Joined, Joining, Progress};
@@ -23,7 +23,7 @@ use tokio::time::sleep_until;
 /// # Errors
 /// [`Error::Internal`] if the system gives no thread.
 pub fn start(backbone: Arc<Backbone>, tokenizer: Arc<dyn Tokenize>, settings: Settings) -> Result<Engine> {
-    let (engine, thread) = EngineThread::new(backbone, tokenizer, settings, Box::new(|path| std::fs::read(path)))?;
+    let (engine, thread) = EngineThread::new(backbone, tokenizer, settings, Box::new(read_file))?;
     let waits = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_thread)?;
     let run = move || thread.run(&waits);
     std::thread::Builder::new().name("engine".into()).spawn(run).map_err(no_thread)?;

@@ -130,11 +130,11 @@ fn an_adapter_that_is_being_read_holds_up_nobody() {
     let (open, gate) = std::sync::mpsc::channel::<()>();
     let (gate, read) = (Mutex::new(gate), zoo.files.reader());
     let slow = zoo.rows[0].adapter.as_ref().unwrap().weights.clone();
-    let gated = Box::new(move |path: &std::path::Path| {
+    let gated = Box::new(move |path: &std::path::Path, into: &mut Vec<u8>| {
         if *path == *slow {
             gate.lock().unwrap().recv().map_err(|_| std::io::Error::from(std::io::ErrorKind::Other))?;
         }
-        read(path)
+        read(path, into)
     });
     let (engine, mut thread) = engine(&zoo.backbone, Settings::default(), gated);
     let ids = source(6, 1);
@@ -267,7 +267,7 @@ fn the_thread_wakes_for_a_deadline() {
     let waits = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (open, gate) = std::sync::mpsc::channel::<()>();
     let gate = Mutex::new(gate);
-    let gated = Box::new(move |_: &std::path::Path| {
+    let gated = Box::new(move |_: &std::path::Path, _: &mut Vec<u8>| {
         let _ = gate.lock().unwrap().recv();
         Err(std::io::Error::from(std::io::ErrorKind::Other))
     });
@@ -319,7 +319,7 @@ fn a_panic_fails_its_batch_and_the_engine_goes_on() {
         let wide = Positions::new(&wide);
         let modules = [DeltaModule::new(position, Kind::Bitfit)];
         let layout = Layout::new(&wide, &modules).unwrap();
-        let broken = Single::new(&layout, &[1.0; 40], wide.len(), &Device::flex());
+        let broken = Single::new(&layout, vec![1.0; 40], wide.len(), &Device::flex());
         thread.plant(position, Arc::new(broken));
         let structure = zoo.rows[0].adapter.as_ref().unwrap().structure.clone();
         let broken = Arc::new(Adapter { generation: position.into(), structure, weights: "none".into() });

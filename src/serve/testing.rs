@@ -90,7 +90,7 @@ pub(super) fn values(backbone: &Backbone, structure: &Structure, seed: u64) -> V
 /// The adapter alone.
 pub(super) fn single(backbone: &Backbone, structure: &Structure, values: &[f32]) -> Arc<Single> {
     let layout = Layout::new(&backbone.positions, &structure.modules).unwrap();
-    Arc::new(Single::new(&layout, values, backbone.positions.len(), &Device::flex()))
+    Arc::new(Single::new(&layout, values.to_vec(), backbone.positions.len(), &Device::flex()))
 }
 
 /// Source ids of a length.
@@ -182,9 +182,11 @@ impl Files {
     /// How the engine reads them.
     pub(super) fn reader(&self) -> Box<Read> {
         let Files { files, read } = self.clone();
-        Box::new(move |path: &Path| {
+        Box::new(move |path: &Path, into: &mut Vec<u8>| {
             read.lock().unwrap().push(path.into());
-            files.lock().unwrap().get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+            let files = files.lock().unwrap();
+            into.extend(files.get(path).ok_or(std::io::ErrorKind::NotFound)?);
+            Ok(())
         })
     }
 }

@@ -105,7 +105,7 @@ pub fn retrain(
         state.losses.push(step.loss);
         state.step += 1;
         if evaluates_after(state.step, settings.steps, settings.evaluations) {
-            let single = Single::new(&layout, &state.values, backbone.positions.len(), backbone.model.device());
+            let single = Single::new(&layout, state.values.clone(), backbone.positions.len(), backbone.model.device());
             let dev = evaluate(backbone, &single, data, Split::Dev, None)?;
             let found = (dev.score, -dev.loss);
             if state.best_score.is_none_or(|best| found > best) {

@@ -45,7 +45,7 @@ impl Cases {
 }
 
 fn single(backbone: &Backbone, layout: &Layout, values: &[f32]) -> Single {
-    Single::new(layout, values, backbone.positions.len(), backbone.model.device())
+    Single::new(layout, values.to_vec(), backbone.positions.len(), backbone.model.device())
 }
 
 /// Logits under teacher forcing, without those of padding.

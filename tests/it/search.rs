@@ -128,7 +128,7 @@ fn neutral_deltas_leave_the_output_equal() {
     let layout = Layout::new(&backbone.positions, space.modules()).unwrap();
     // outer tensors zero: neutral for every kind
     let neutral = layout.fold_gates(&values(&layout), &vec![0.0; space.len()]);
-    let single = Single::new(&layout, &neutral, backbone.positions.len(), backbone.model.device());
+    let single = Single::new(&layout, neutral, backbone.positions.len(), backbone.model.device());
     let logits = |deltas: &dyn s3delta::t5::Deltas| {
         let encoded = backbone.model.encode(&batch.source, deltas);
         backbone.model.decode(&encoded, &batch.inputs, deltas).try_into_vec_as::<f32>().unwrap()
@@ -204,7 +204,7 @@ fn retraining_learns_and_resumes_exactly() {
     let resumed = retrain(&backbone, &structure, &data, &settings, &mut Unobserved, Some(&stop.1)).unwrap();
     assert_eq!(whole.values, resumed.values);
     let layout = Layout::new(&backbone.positions, &structure.modules).unwrap();
-    let single = Single::new(&layout, &whole.values, backbone.positions.len(), backbone.model.device());
+    let single = Single::new(&layout, whole.values.clone(), backbone.positions.len(), backbone.model.device());
     let score = |deltas: &dyn s3delta::t5::Deltas| evaluate(&backbone, deltas, &data, Split::Dev, None).unwrap();
     assert_eq!(score(&single).score, whole.dev_score);
     assert!(score(&single).loss < score(&Frozen).loss);

@@ -59,7 +59,7 @@ fn delta(backbone: &Backbone, modules: Vec<DeltaModule>, values: Values, seed: u
         Values::Trained => (0..layout.len()).map(|_| rng.random_range(-0.3..0.3)).collect(),
         Values::Neutral => layout.fold_gates(&layout.init(&mut rng), &vec![0.0; structure.modules.len()]),
     };
-    let single = Arc::new(Single::new(&layout, &values, backbone.positions.len(), &Device::flex()));
+    let single = Arc::new(Single::new(&layout, values.clone(), backbone.positions.len(), &Device::flex()));
     Delta { structure, values, single }
 }
 

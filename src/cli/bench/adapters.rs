@@ -110,7 +110,7 @@ impl Args {
         let structure = self.drawn.kind.structure(backbone.shape(), self.drawn.rank()?, index)?;
         let layout = Layout::new(&backbone.positions, &structure.modules)?;
         let device = backbone.model.device();
-        let single = Single::new(&layout, &values(&layout, index), backbone.positions.len(), device);
+        let single = Single::new(&layout, values(&layout, index), backbone.positions.len(), device);
         Ok(Adapter { single: Arc::new(single), modules: structure.modules.len(), parameters: layout.len() })
     }
 

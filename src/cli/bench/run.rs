@@ -79,7 +79,7 @@ impl Run<'_> {
                 let tuned = retrain(backbone, structure, &data, &settings, observer, None)?;
                 let layout = Layout::new(&backbone.positions, &structure.modules)?;
                 let device = backbone.model.device();
-                let single = Single::new(&layout, &tuned.values, backbone.positions.len(), device);
+                let single = Single::new(&layout, tuned.values.clone(), backbone.positions.len(), device);
                 let test = evaluate(backbone, &single, &data, Split::Test, None)?;
                 let (dev_score, best_step) = (tuned.dev_score, tuned.best_step);
                 Trained { parameters: layout.len(), dev_score, best_step, losses: tuned.losses, test }

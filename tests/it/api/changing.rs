@@ -49,7 +49,7 @@ fn variants(backbone: &Backbone) -> Vec<Variant> {
         let layout = Layout::new(&backbone.positions, &structure.modules).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(number as u64);
         let values: Vec<f32> = (0..layout.len()).map(|_| rng.random_range(-0.7..0.7)).collect();
-        let single = Single::new(&layout, &values, backbone.positions.len(), backbone.model.device());
+        let single = Single::new(&layout, values.clone(), backbone.positions.len(), backbone.model.device());
         let metadata =
             Metadata { structure: structure.id.clone(), backbone: backbone.digest.clone(), ..Metadata::default() };
         let weights = DeltaWeights { values, metadata }.to_bytes(&backbone.positions, &structure).unwrap();
