@@ -4,7 +4,8 @@ use super::Parameters;
 use super::adafactor::Adafactor;
 use super::config::Optimizer;
 use crate::t5::Config;
-use crate::train::AdamW;
+use crate::train::{AdamW, PART};
+use rayon::prelude::*;
 
 /// AdamW or Adafactor, both with rates relative to a parameter's size.
 ///
@@ -34,9 +35,12 @@ impl Optimiser {
                 let mut change = vec![0.0; gradient.len()];
                 adam.step(&mut change, gradient, rate as f32);
                 let decay = rate as f32 * decay;
-                for ((value, change), scale) in values.iter_mut().zip(&change).zip(scales) {
-                    *value += *scale * (change - decay * *value);
-                }
+                let parts = values.par_chunks_mut(PART).zip(change.par_chunks(PART)).zip(scales.par_chunks(PART));
+                parts.for_each(|((values, change), scales)| {
+                    for ((value, change), scale) in values.iter_mut().zip(change).zip(scales) {
+                        *value += *scale * (change - decay * *value);
+                    }
+                });
             }
             Self::Adafactor(adafactor) => adafactor.step(values, gradient, rate, decay),
         }

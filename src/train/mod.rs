@@ -14,6 +14,7 @@ pub use data::{Batch, EncodedTask, Example, Order};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate, label_scores};
 pub use fit::{Settings, Trained, retrain};
+pub(crate) use optimiser::PART;
 pub use optimiser::{AdamW, clip_global_norm, linear_decay};
 pub(crate) use pass::sum_of_pieces;
 pub use pass::{Pass, pass, target_loss};

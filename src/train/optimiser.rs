@@ -3,7 +3,11 @@
 //! Trained values live on the host as one vector: an optimiser step, a clip or a perturbation is one loop, and a
 //! checkpoint is plain bytes, whatever the device.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+/// Values that one thread takes at a time.
+pub(crate) const PART: usize = 1 << 16;
 
 /// Adam with decoupled weight decay (Loshchilov & Hutter 2019), defaults of the reference: β = (0.9, 0.999), ε = 1e-8,
 /// no decay.
@@ -54,12 +58,16 @@ impl AdamW {
         self.step += 1;
         let (b1, b2) = self.betas;
         let (c1, c2) = (1.0 - b1.powi(self.step), 1.0 - b2.powi(self.step));
-        let moments = self.first.iter_mut().zip(&mut self.second);
-        for ((value, g), (m, v)) in values.iter_mut().zip(gradient).zip(moments) {
-            *m = b1 * *m + (1.0 - b1) * g;
-            *v = b2 * *v + (1.0 - b2) * g * g;
-            *value -= rate * ((*m / c1) / ((*v / c2).sqrt() + self.epsilon) + self.weight_decay * *value);
-        }
+        let (epsilon, decay) = (self.epsilon, self.weight_decay);
+        let moments = self.first.par_chunks_mut(PART).zip(self.second.par_chunks_mut(PART));
+        let parts = values.par_chunks_mut(PART).zip(gradient.par_chunks(PART)).zip(moments);
+        parts.for_each(|((values, gradient), (first, second))| {
+            for ((value, g), (m, v)) in values.iter_mut().zip(gradient).zip(first.iter_mut().zip(second)) {
+                *m = b1 * *m + (1.0 - b1) * g;
+                *v = b2 * *v + (1.0 - b2) * g * g;
+                *value -= rate * ((*m / c1) / ((*v / c2).sqrt() + epsilon) + decay * *value);
+            }
+        });
     }
 }
 
