@@ -3,6 +3,9 @@
 
 mod bilevel;
 mod gate;
+mod state;
+mod step;
 
 pub use bilevel::{Found, Order, Settings, search};
 pub use gate::Gate;
+pub(crate) use step::Bilevel;

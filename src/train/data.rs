@@ -150,18 +150,20 @@ impl Batch {
         Ok(Self { source, inputs, targets: ids, weights })
     }
 
-    /// These examples with their right answers, cut into pieces of alike length that [`super::pass`] runs side by side; one
-    /// piece on a GPU.
+    /// These examples with their right answers, in order of length; see [`Batch::cut`].
     pub fn pieces(backbone: &Backbone, examples: &[&Example], candidates: &[Vec<u32>]) -> Result<Vec<Self>> {
         let mut examples = examples.to_vec();
         examples.sort_by_key(|example| example.source.len());
-        let rows = if *backbone.model.device() == Device::flex() { PIECE_ROWS } else { examples.len().max(1) };
-        let piece = |examples: &[&Example]| {
-            let sources: Vec<_> = examples.iter().map(|example| example.source.as_slice()).collect();
-            let targets: Vec<_> = examples.iter().map(|example| candidates[example.answer].as_slice()).collect();
-            Self::new(&backbone.config, &sources, &targets)
-        };
-        examples.chunks(rows).map(piece).collect()
+        let sources: Vec<_> = examples.iter().map(|example| example.source.as_slice()).collect();
+        let targets: Vec<_> = examples.iter().map(|example| candidates[example.answer].as_slice()).collect();
+        Self::cut(backbone, &sources, &targets)
+    }
+
+    /// Sources and targets, cut into pieces that [`super::pass`] runs side by side; one piece on a GPU.
+    pub fn cut(backbone: &Backbone, sources: &[&[u32]], targets: &[&[u32]]) -> Result<Vec<Self>> {
+        let rows = if *backbone.model.device() == Device::flex() { PIECE_ROWS } else { sources.len().max(1) };
+        let pieces = sources.chunks(rows).zip(targets.chunks(rows));
+        pieces.map(|(sources, targets)| Self::new(&backbone.config, sources, targets)).collect()
     }
 
     /// Weights of the targets, `[rows · width]`.

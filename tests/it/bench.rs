@@ -188,7 +188,7 @@ fn generation_is_measured_and_repeats() {
     assert!(line.starts_with("s3delta: batch 3, 7 source ids, 5 new tokens, 2 beams, 2 threads: "), "{line}");
     let ids: Value = serde_json::from_str(ids).unwrap();
     assert!(ids["ids"].as_array().unwrap().iter().all(|row| row.as_array().unwrap().len() == 5), "{ids}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("these source ids are its own"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("these ids are its own"));
     fails(home.path(), &["bench", "generate", "--model", "builtin:pocket-t5", "--batch", "0"], 2, "--batch");
     fails(
         home.path(),
@@ -198,4 +198,44 @@ fn generation_is_measured_and_repeats() {
     );
     fails(home.path(), &["bench", "generate", "--model", "/nowhere"], 1, "config.json and model.safetensors");
     fails(home.path(), &["bench", "generate", "--model", "/nowhere", "--weights", "int4"], 2, "give f32 or int8");
+}
+
+#[test]
+fn steps_of_training_and_search_are_measured() {
+    let home = tempfile::tempdir().unwrap();
+    let words =
+        "bench search --model builtin:pocket-t5 --batch 9 --source-len 6 --target-len 3 --steps 2 --device cpu --mode";
+    let step = |mode: &'static str, more: &[&'static str]| {
+        let arguments: Vec<&str> = words.split(' ').chain([mode]).chain(more.iter().copied()).collect();
+        json_of(home.path(), &[&arguments[..], &["--json"]].concat())
+    };
+    let wanted = "mode modules trainable median_ms min_ms max_ms peak_rss_mb run_rss_mb load batch source_len target_len threads";
+    let fields = |json: &Value| json.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+    let lora = step("lora-qv", &[]);
+    assert_eq!(fields(&lora), format!("{wanted} loss_first loss_last"), "the fields of ../shared/peers/train_step.py");
+    assert_eq!((&lora["modules"], &lora["trainable"]), (&16.into(), &(16 * 2 * 192).into()));
+    let fixed = step("mix-fixed", &["--modules", "20"]);
+    assert_eq!((&fixed["mode"], &fixed["modules"], &fixed["batch"]), (&"mix-fixed".into(), &20.into(), &9.into()));
+    let [first, second] = ["search-first", "search-second"].map(|mode| step(mode, &[]));
+    assert_eq!(fields(&second), format!("{wanted} budget zeta loss_first loss_last"));
+    assert_eq!(first["loss_first"], second["loss_first"], "both orders begin with the same pass");
+    assert_ne!(first["zeta"], second["zeta"], "and part after it");
+    let least = |json: &Value| json["min_ms"].as_f64().unwrap();
+    assert!(least(&second) > least(&first), "four passes take longer than two: {first} {second}");
+    for json in [&lora, &fixed, &first] {
+        let [first, last] = ["loss_first", "loss_last"].map(|name| json[name].as_f64().unwrap());
+        assert!(last < first, "the same batch again is learnt: {json}");
+    }
+
+    let output = run(home.path(), &words.split(' ').chain(["lora-qv"]).collect::<Vec<_>>());
+    let line = String::from_utf8(output.stdout).unwrap();
+    assert!(line.starts_with("lora-qv: 16 modules, 6144 parameters, batch 9, 6 source and 3 target ids, "), "{line}");
+    let refused = |arguments: &str, status, what| {
+        let words = "bench search --model builtin:pocket-t5 --mode".split(' ');
+        fails(home.path(), &words.chain(arguments.split(' ')).collect::<Vec<_>>(), status, what);
+    };
+    refused("mix-fixed --modules 5000", 1, "--modules 5000 is more than the");
+    refused("search-first --budget 1e9", 1, "give one between 0 and the space's");
+    refused("search-first --budget nan", 1, "give one between 0 and the space's");
+    refused("search-third", 2, "search-second");
 }

@@ -8,6 +8,7 @@ mod peer;
 mod random;
 mod results;
 mod run;
+mod search;
 mod serve;
 
 use anyhow::Result;
@@ -23,6 +24,8 @@ pub(crate) enum Bench {
     Serve(serve::Args),
     /// Measure generation, with the flags, ids and fields of the scripts that measure other libraries.
     Generate(generate::Args),
+    /// Measure a step of search or re-training, with the flags, ids and fields of the script that measures torch.
+    Search(search::Args),
 }
 
 impl Bench {
@@ -32,6 +35,7 @@ impl Bench {
             Self::Adapters(args) => args.run(),
             Self::Serve(args) => args.run(home),
             Self::Generate(args) => args.run(),
+            Self::Search(args) => args.run(),
         }
     }
 }

@@ -57,8 +57,20 @@ pub(super) struct Work {
     pub(super) json: bool,
 }
 
+/// Opens a backbone with so many threads on a device.
+pub(super) fn open(
+    model: &str,
+    device: DeviceChoice,
+    threads: NonZeroUsize,
+    weights: WeightFormat,
+) -> Result<Backbone> {
+    let (device, threads) = (device.to_string(), Some(threads.get()));
+    let (device, _) = open_device(&Config { device, threads, ..Config::default() })?;
+    Ok(Backbone::resolve_as(model, weights, &device)?)
+}
+
 /// A whole number from 1 to `MOST`.
-fn up_to<const MOST: usize>(text: &str) -> Result<NonZeroUsize, String> {
+pub(super) fn up_to<const MOST: usize>(text: &str) -> Result<NonZeroUsize, String> {
     let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MOST);
     number.ok_or_else(|| format!("give a whole number from 1 to {MOST}"))
 }
@@ -66,9 +78,7 @@ fn up_to<const MOST: usize>(text: &str) -> Result<NonZeroUsize, String> {
 impl Work {
     /// Opens the backbone with the threads and on the device asked for.
     pub(super) fn open(&self) -> Result<Backbone> {
-        let (device, threads) = (self.device.to_string(), Some(self.threads.get()));
-        let (device, _) = open_device(&Config { device, threads, ..Config::default() })?;
-        Ok(Backbone::resolve_as(&self.model, self.weights, &device)?)
+        open(&self.model, self.device, self.threads, self.weights)
     }
 
     /// Greedy or beam decoding of exactly `new_tokens` tokens.
@@ -84,20 +94,9 @@ impl Work {
         })
     }
 
-    /// The source ids `[batch, source_len]`, and a word on standard error where they are not the peers'.
+    /// The source ids `[batch, source_len]`.
     pub(super) fn ids(&self, backbone: &Backbone) -> Result<Vec<Vec<u32>>> {
-        let vocab = backbone.config.vocab_size;
-        let Some(span) = span(vocab) else {
-            bail!("`{}` has {vocab} ids, of which the first {FIRST_ID} are special: give a larger model", self.model);
-        };
-        if span < ID_SPAN {
-            eprintln!(
-                "`{}` has {vocab} ids, less than the {} that the peers draw from: these source ids are its own",
-                self.model,
-                FIRST_ID + ID_SPAN
-            );
-        }
-        Ok(random_ids(self.batch.get(), self.source_len.get(), self.seed, span))
+        Ok(random_ids(self.batch.get(), self.source_len.get(), self.seed, id_span(backbone)?))
     }
 
     /// Refuses rows that are not all of `new_tokens` tokens.
@@ -154,13 +153,28 @@ pub(super) fn told(value: Option<f64>) -> String {
     value.map_or_else(|| "unknown".into(), |value| value.to_string())
 }
 
+/// How many ids are drawn from with this backbone, and a word on standard error where they are not as many as the peers'.
+pub(super) fn id_span(backbone: &Backbone) -> Result<u32> {
+    let (name, vocab) = (&backbone.name, backbone.config.vocab_size);
+    let Some(span) = span(vocab) else {
+        bail!("`{name}` has {vocab} ids, of which the first {FIRST_ID} are special: give a larger model");
+    };
+    if span < ID_SPAN {
+        eprintln!(
+            "`{name}` has {vocab} ids, less than the {} that the peers draw from: these ids are its own",
+            FIRST_ID + ID_SPAN
+        );
+    }
+    Ok(span)
+}
+
 /// How many ids are drawn from with this vocabulary.
 fn span(vocab: usize) -> Option<u32> {
     (vocab as u32).checked_sub(FIRST_ID).filter(|left| *left > 0).map(|left| left.min(ID_SPAN))
 }
 
 /// `id(row, column) = 3 + splitmix64(seed · 2³² + row · length + column) % span`.
-fn random_ids(rows: usize, length: usize, seed: u32, span: u32) -> Vec<Vec<u32>> {
+pub(super) fn random_ids(rows: usize, length: usize, seed: u32, span: u32) -> Vec<Vec<u32>> {
     let draw =
         |at: usize| FIRST_ID + (splitmix64((u64::from(seed) << 32).wrapping_add(at as u64)) % u64::from(span)) as u32;
     (0..rows).map(|row| (row * length..(row + 1) * length).map(draw).collect()).collect()
