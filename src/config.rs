@@ -41,6 +41,9 @@ pub struct Config {
     pub queue: usize,
     /// Bytes of encoded texts kept for requests that ask about them again; 0 keeps none.
     pub encoder_cache_bytes: usize,
+    /// Bytes of activations below the lowest module that a re-training keeps across epochs, of training and of dev rows each; 0
+    /// keeps none.
+    pub kept_activation_bytes: usize,
     /// Jobs that may wait; more are answered 429.
     pub waiting_jobs: usize,
     /// Seconds that requests get to end when the server stops.
@@ -67,6 +70,7 @@ impl Default for Config {
             adapter_bytes: 1 << 30,
             queue: 256,
             encoder_cache_bytes: 256 << 20,
+            kept_activation_bytes: 1 << 30,
             waiting_jobs: 100,
             shutdown_seconds: 10,
         }
@@ -149,6 +153,7 @@ mod tests {
         check("", ("S3DELTA_HOST", "0.0.0.0"), "host: 0.0.0.0");
         check("", ("S3DELTA_ADAPTER_BYTES", "9000"), "adapter_bytes: 9000");
         check("", ("S3DELTA_ENCODER_CACHE_BYTES", "0"), "encoder_cache_bytes: 0");
+        check("", ("S3DELTA_KEPT_ACTIVATION_BYTES", "5"), "kept_activation_bytes: 5");
         check("", ("S3DELTA_THREADS", "3"), "threads: Some(3)");
         check("", ("S3DELTA_INSECURE", "true"), "insecure: true");
         check("", ("S3DELTA_ALLOWED_HOSTS", "['box.lan']"), "[\"box.lan\"]");

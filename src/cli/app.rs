@@ -48,7 +48,7 @@ impl App {
             ..serve::Settings::default()
         };
         let engine = serve::start(served.clone(), Arc::new(serve::Text::of(&served)), settings)?;
-        let work = runner(backbone, registry.clone());
+        let work = runner(backbone, registry.clone(), config.kept_activation_bytes);
         let jobs = Jobs::new(registry.clone(), engine.backbone().clone(), config.waiting_jobs, work);
         let (tokens, take_up) = match mode {
             Mode::Server(tokens) => (tokens, true),

@@ -66,33 +66,8 @@ impl DeltaWeights {
     /// Reads a file strictly: every tensor of the structure, of its shape, finite, and nothing else.
     pub fn from_bytes(bytes: &[u8], positions: &Positions, structure: &Structure) -> Result<Self, Error> {
         let layout = Layout::new(positions, &structure.modules).map_err(|error| Error(error.to_string()))?;
-        let wrong = |error: safetensors::SafeTensorError| Error(format!("not a valid safetensors file: {error}"));
-        let (length, header) = SafeTensors::read_metadata(bytes).map_err(wrong)?; // checks that all offsets lie in the file
-        let data = &bytes[8 + length..];
-        let mut values = vec![0.0; layout.len()];
-        let mut offenders = Vec::new();
-        let mut wanted = BTreeSet::new();
-        for (name, shape, range) in layout.tensors() {
-            match header.info(&name) {
-                None => offenders.push(format!("`{name}` is missing")),
-                Some(info) if info.shape != shape => {
-                    offenders.push(format!("`{name}` has shape {:?}, not {shape:?}", info.shape));
-                }
-                Some(TensorInfo { dtype, data_offsets: (start, end), .. }) => {
-                    if let Err(what) = read(*dtype, &data[*start..*end], &mut values[range]) {
-                        offenders.push(format!("`{name}` {what}"));
-                    }
-                }
-            }
-            wanted.insert(name);
-        }
-        let extra = header.offset_keys().into_iter().filter(|name| !wanted.contains(name));
-        offenders.extend(extra.map(|name| format!("`{name}` belongs to no module")));
-        if !offenders.is_empty() {
-            return Err(Error(offenders.join("; ")));
-        }
-        let given: BTreeMap<_, _> = header.metadata().clone().unwrap_or_default().into_iter().collect();
-        let field = |name: &str| given.get(name).cloned();
+        let (values, header) = read(bytes, &layout)?;
+        let field = |name: &str| header.metadata().as_ref().and_then(|given| given.get(name).cloned());
         let metadata = Metadata {
             structure: structure.id.clone(),
             backbone: field("backbone_digest").unwrap_or_default(),
@@ -102,6 +77,39 @@ impl DeltaWeights {
         };
         Ok(Self { values, metadata })
     }
+
+    /// The values of a file alone, read as strictly.
+    pub fn values_from_bytes(bytes: &[u8], layout: &Layout) -> Result<Vec<f32>, Error> {
+        read(bytes, layout).map(|(values, _)| values)
+    }
+}
+
+/// Values in their layout, and the file's header.
+fn read(bytes: &[u8], layout: &Layout) -> Result<(Vec<f32>, safetensors::tensor::Metadata), Error> {
+    let wrong = |error: safetensors::SafeTensorError| Error(format!("not a valid safetensors file: {error}"));
+    let (length, header) = SafeTensors::read_metadata(bytes).map_err(wrong)?; // checks that all offsets lie in the file
+    let data = &bytes[8 + length..];
+    let mut values = vec![0.0; layout.len()];
+    let (mut offenders, mut found) = (Vec::new(), 0);
+    for (name, shape, range) in layout.tensors() {
+        let Some(TensorInfo { dtype, shape: given, data_offsets: (start, end) }) = header.info(&name) else {
+            offenders.push(format!("`{name}` is missing"));
+            continue;
+        };
+        found += 1;
+        if given != shape {
+            offenders.push(format!("`{name}` has shape {given:?}, not {shape:?}"));
+        } else if let Err(what) = copy(*dtype, &data[*start..*end], &mut values[range]) {
+            offenders.push(format!("`{name}` {what}"));
+        }
+    }
+    let names = header.offset_keys();
+    if names.len() > found {
+        let wanted: BTreeSet<String> = layout.tensors().map(|(name, ..)| name).collect();
+        let extra = names.iter().filter(|name| !wanted.contains(*name));
+        offenders.extend(extra.map(|name| format!("`{name}` belongs to no module")));
+    }
+    if offenders.is_empty() { Ok((values, header)) } else { Err(Error(offenders.join("; "))) }
 }
 
 /// The same file with this metadata. The safetensors crate writes metadata in a random order, and equal weights must be
@@ -116,7 +124,7 @@ fn with_metadata(file: &[u8], metadata: &BTreeMap<&str, &str>) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat()
 }
 
-fn read(dtype: Dtype, data: &[u8], into: &mut [f32]) -> Result<(), String> {
+fn copy(dtype: Dtype, data: &[u8], into: &mut [f32]) -> Result<(), String> {
     let pairs = || data.chunks_exact(2).map(|b| [b[0], b[1]]);
     match dtype {
         Dtype::F32 => into
@@ -127,5 +135,7 @@ fn read(dtype: Dtype, data: &[u8], into: &mut [f32]) -> Result<(), String> {
         Dtype::BF16 => into.iter_mut().zip(pairs()).for_each(|(v, b)| *v = half::bf16::from_le_bytes(b).to_f32()),
         other => return Err(format!("is {other:?}: store F32, F16 or BF16")),
     }
-    if into.iter().all(|value| value.is_finite()) { Ok(()) } else { Err("holds a value that is not finite".into()) }
+    // all of them, as a loop that may end early takes one at a time
+    let finite = into.iter().fold(true, |finite, value| finite & value.is_finite());
+    if finite { Ok(()) } else { Err("holds a value that is not finite".into()) }
 }

@@ -19,8 +19,9 @@ use std::time::Instant;
 /// The alias that every new generation of an adapter gets.
 const LATEST: &str = "latest";
 
-/// A runner that computes jobs over this backbone and keeps what they give in this registry.
-pub fn runner(backbone: Arc<Backbone>, registry: Registry) -> Runner {
+/// A runner that computes jobs over this backbone and keeps what they give in this registry; see
+/// [`train::Settings::kept_activation_bytes`].
+pub fn runner(backbone: Arc<Backbone>, registry: Registry, kept_activation_bytes: usize) -> Runner {
     Arc::new(move |job, control| {
         let request = JobRequest::from_value(job.kind, &job.request)
             .map_err(|error| Failure::new("job_unreadable", format!("the stored request cannot be read: {error}")))?;
@@ -28,7 +29,7 @@ pub fn runner(backbone: Arc<Backbone>, registry: Registry) -> Runner {
             let error = super::Error::OtherBackbone { wanted: wanted.into(), found: backbone.digest.clone() };
             return Err(Failure::new("backbone_mismatch", error.to_string()));
         }
-        let run = Run { backbone: &backbone, registry: &registry, job, control };
+        let run = Run { backbone: &backbone, registry: &registry, job, control, kept_activation_bytes };
         let result = match request {
             JobRequest::Search(request) => serde_json::to_value(run.search(&request)?),
             JobRequest::Retrain(request) => serde_json::to_value(run.retrain(&request)?),
@@ -45,6 +46,7 @@ struct Run<'a> {
     registry: &'a Registry,
     job: &'a JobRecord,
     control: &'a Control,
+    kept_activation_bytes: usize,
 }
 
 /// A trained structure in the registry.
@@ -252,6 +254,7 @@ impl Run<'_> {
             learning_rate: training.learning_rate,
             evaluations: training.evaluations,
             seed,
+            kept_activation_bytes: self.kept_activation_bytes,
             ..train::Settings::default()
         };
         let mut watch = Watch::new(self.control, stage, Phase::Retrain, seed, data);

@@ -101,10 +101,9 @@ fn load(adapter: &Adapter, backbone: &Backbone, read: &Read, file: &mut Vec<u8>)
     let wrong = |what: String| Error::Adapter(format!("adapter generation {generation}: {what}"));
     file.clear();
     read(path, file).map_err(|error| wrong(format!("cannot read its delta weights: {error}")))?;
-    let weights = DeltaWeights::from_bytes(file, &backbone.positions, structure);
-    let weights = weights.map_err(|error| wrong(error.to_string()))?;
     let layout = Layout::new(&backbone.positions, &structure.modules).map_err(|error| wrong(error.to_string()))?;
-    let weights = Weights::Values(layout, weights.values);
+    let values = DeltaWeights::values_from_bytes(file, &layout).map_err(|error| wrong(error.to_string()))?;
+    let weights = Weights::Values(layout, values);
     Ok(if *backbone.model.device() == Device::flex() { Weights::Ready(weights.single(backbone)) } else { weights })
 }
 

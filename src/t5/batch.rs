@@ -40,6 +40,14 @@ impl TokenBatch {
         Ok(Self { ids, lengths: rows.iter().map(|row| row.as_ref().len()).collect(), width })
     }
 
+    /// These rows, in this order, no wider than the longest of them.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let lengths: Vec<usize> = rows.iter().map(|row| self.lengths[*row]).collect();
+        let width = lengths.iter().copied().max().unwrap_or(0);
+        let ids = rows.iter().flat_map(|row| &self.ids[row * self.width..][..width]).copied().collect();
+        Self { ids, lengths, width }
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.lengths.len()

@@ -31,6 +31,13 @@ pub struct Encoding {
     lengths: Vec<usize>,
 }
 
+impl Encoding {
+    /// The sources as they are after the blocks done so far, which come apart and together as encoded ones do.
+    pub fn halfway(self) -> Encoded {
+        Encoded { hidden: self.pass.x, lengths: self.lengths }
+    }
+}
+
 impl T5 {
     /// What [`T5::build`] takes, in its order: every parameter, and for a tied model the embedding once more, transposed.
     pub(super) fn parameters(config: &Config, tied: bool) -> Vec<ParameterSpec> {
@@ -95,6 +102,12 @@ impl T5 {
     /// Goes on through at most so many blocks; gives whether all are done.
     pub fn advance(&self, encoding: &mut Encoding, blocks: usize, deltas: &dyn Deltas) -> bool {
         self.encoder.advance(&mut encoding.pass, blocks, deltas)
+    }
+
+    /// Goes on with sources that are through so many blocks; see [`Encoding::halfway`].
+    pub fn resume(&self, halfway: Encoded, blocks: usize) -> Encoding {
+        let mask = halfway.mask();
+        Encoding { pass: self.encoder.resume(halfway.hidden, mask, blocks), lengths: halfway.lengths }
     }
 
     /// The encoder's output once all blocks are done.

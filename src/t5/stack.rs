@@ -52,7 +52,7 @@ impl Take<'_> {
 /// A pass through the encoder on its way.
 #[derive(Debug)]
 pub(super) struct Pass {
-    x: Tensor<3>,
+    pub(super) x: Tensor<3>,
     bias: PassBias,
     /// Blocks that it is through.
     done: usize,
@@ -149,9 +149,14 @@ impl Stack {
     /// The beginning of [`Stack::encode`], to be taken through the blocks by [`Stack::advance`] and to its end by
     /// [`Stack::end`], all with the same deltas.
     pub(super) fn begin(&self, x: Tensor<3>, mask: Option<Tensor<4>>) -> Pass {
+        self.resume(x, mask, 0)
+    }
+
+    /// The same from what comes out of the first `done` blocks.
+    pub(super) fn resume(&self, x: Tensor<3>, mask: Option<Tensor<4>>, done: usize) -> Pass {
         let len = x.dims()[1];
         let bias = self.bias.start(&[(0..len).collect()], len, mask, &x.device());
-        Pass { x, bias, done: 0 }
+        Pass { x, bias, done }
     }
 
     /// Takes a pass through at most so many blocks; gives whether it is through all of them.

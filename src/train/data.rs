@@ -1,10 +1,12 @@
 //! A task's rows as token ids, and the batches that a step takes.
 
+use super::below::Below;
 use super::{Error, Result, generator};
-use crate::t5::{Backbone, Config, TokenBatch};
+use crate::t5::{Backbone, Config, Deltas, Encoded, T5, TokenBatch};
 use crate::task::{Split, Task};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::seq::SliceRandom;
+use std::sync::Arc;
 
 /// One row as token ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,10 +123,12 @@ pub struct Batch {
     pub(super) targets: Vec<u32>,
     /// 1 on targets, 0 on padding.
     weights: Vec<f32>,
+    /// Where sources are kept below the lowest module, and the rows' numbers there.
+    below: Option<(Arc<Below>, Vec<usize>)>,
 }
 
 /// Rows of a piece on the CPU: the same for every number of threads, so that a run's numbers do not depend on it.
-const PIECE_ROWS: usize = 8;
+pub(super) const PIECE_ROWS: usize = 8;
 
 impl Batch {
     /// Pads sources and targets given as ids.
@@ -147,7 +151,7 @@ impl Batch {
                 weights[row * width + column] = 1.0;
             }
         }
-        Ok(Self { source, inputs, targets: ids, weights })
+        Ok(Self { source, inputs, targets: ids, weights, below: None })
     }
 
     /// These examples with their right answers, in order of length; see [`Batch::cut`].
@@ -164,6 +168,23 @@ impl Batch {
         let rows = if *backbone.model.device() == Device::flex() { PIECE_ROWS } else { sources.len().max(1) };
         let pieces = sources.chunks(rows).zip(targets.chunks(rows));
         pieces.map(|(sources, targets)| Self::new(&backbone.config, sources, targets)).collect()
+    }
+
+    /// Takes what lies below the lowest module from what is kept; `rows` are the numbers of the pieces' rows there.
+    pub(super) fn keep(pieces: &mut [Self], rows: &[usize], below: &Arc<Below>) {
+        let mut rest = rows;
+        for piece in pieces {
+            let (now, after) = rest.split_at(piece.source.rows());
+            (piece.below, rest) = (Some((Arc::clone(below), now.to_vec())), after);
+        }
+    }
+
+    /// The encoder's output for the sources.
+    pub(super) fn encode(&self, model: &T5, deltas: &dyn Deltas) -> Encoded {
+        match &self.below {
+            Some((below, rows)) => below.encode(model, &self.source, rows, deltas),
+            None => model.encode(&self.source, deltas),
+        }
     }
 
     /// Weights of the targets, `[rows · width]`.

@@ -1,7 +1,8 @@
 //! Scoring of label words, and a task's metric over a split.
 
+use super::below::Below;
 use super::{EncodedTask, Example, Result, side_by_side};
-use crate::t5::{Backbone, Deltas, Question, Sources, score_targets};
+use crate::t5::{Backbone, Deltas, Encoded, Question, Sources, score_targets};
 use crate::task::Split;
 
 /// A task's score on some rows.
@@ -26,8 +27,18 @@ pub fn label_scores(
     candidates: &[Vec<u32>],
 ) -> Result<Vec<Vec<f32>>> {
     let encoded = backbone.model.encode(&backbone.model.batch(sources)?, deltas);
-    let questions: Vec<_> = (0..sources.len()).map(|source| Question { source, targets: candidates }).collect();
-    Ok(score_targets(backbone, Sources::Encoded(&encoded, deltas), &questions, deltas)?)
+    scores_of(backbone, deltas, &encoded, candidates)
+}
+
+/// The same for sources that are encoded.
+fn scores_of(
+    backbone: &Backbone,
+    deltas: &dyn Deltas,
+    encoded: &Encoded,
+    candidates: &[Vec<u32>],
+) -> Result<Vec<Vec<f32>>> {
+    let questions: Vec<_> = (0..encoded.rows()).map(|source| Question { source, targets: candidates }).collect();
+    Ok(score_targets(backbone, Sources::Encoded(encoded, deltas), &questions, deltas)?)
 }
 
 /// The task's score on the first `rows` rows of a split, or on all.
@@ -37,6 +48,18 @@ pub fn evaluate(
     data: &EncodedTask,
     split: Split,
     rows: Option<usize>,
+) -> Result<Evaluation> {
+    evaluate_from(backbone, deltas, data, split, rows, None)
+}
+
+/// The same, from what is kept of the split's rows below the lowest module.
+pub(super) fn evaluate_from(
+    backbone: &Backbone,
+    deltas: &dyn Deltas,
+    data: &EncodedTask,
+    split: Split,
+    rows: Option<usize>,
+    below: Option<&Below>,
 ) -> Result<Evaluation> {
     let examples = data.split(split);
     let examples = &examples[..rows.unwrap_or(examples.len()).min(examples.len())];
@@ -48,7 +71,12 @@ pub fn evaluate(
     let passes: Vec<&[usize]> = order.chunks((PASS_ROWS / data.candidates.len()).max(1)).collect();
     let found = side_by_side(backbone.model.device(), &passes, |rows| {
         let sources: Vec<_> = rows.iter().map(|row| examples[*row].source.as_slice()).collect();
-        label_scores(backbone, deltas, &sources, &data.candidates)
+        let batch = backbone.model.batch(&sources)?;
+        let encoded = match below {
+            Some(below) => below.encode(&backbone.model, &batch, rows, deltas),
+            None => backbone.model.encode(&batch, deltas),
+        };
+        scores_of(backbone, deltas, &encoded, &data.candidates)
     });
     for (rows, scores) in passes.into_iter().zip(found) {
         for (row, scores) in rows.iter().zip(scores?) {

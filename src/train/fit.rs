@@ -1,7 +1,9 @@
 //! The re-training of a structure: δ re-initialised, AdamW, linear decay, the best dev checkpoint kept.
 
+use super::below::Below;
+use super::evaluate::evaluate_from;
 use super::{
-    AdamW, Batch, Checkpoint, EncodedTask, Error, Flow, Observer, Order, Report, Result, clip_global_norm, evaluate,
+    AdamW, Batch, Checkpoint, EncodedTask, Error, Flow, Observer, Order, Report, Result, clip_global_norm,
     evaluates_after, generator, linear_decay, pass,
 };
 use crate::delta::{Layout, Single};
@@ -9,6 +11,7 @@ use crate::structure::Structure;
 use crate::t5::Backbone;
 use crate::task::Split;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// How a structure is trained. Defaults are the reference's, but for the batch size.
@@ -26,11 +29,28 @@ pub struct Settings {
     pub evaluations: usize,
     /// Seed of the initial values and of the order of rows.
     pub seed: u64,
+    /// Most bytes of activations below the lowest module that are kept across epochs, of training and of dev rows each; 0 keeps
+    /// none. What is learnt does not depend on it but for rounding.
+    #[serde(skip, default = "kept_activation_bytes")]
+    pub kept_activation_bytes: usize,
+}
+
+/// A GiB: T5-large's encoder over 2,000 rows of 128 tokens.
+const fn kept_activation_bytes() -> usize {
+    1 << 30
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { steps: 1000, batch_size: 16, learning_rate: 3e-4, clip: 2.0, evaluations: 10, seed: 0 }
+        Self {
+            steps: 1000,
+            batch_size: 16,
+            learning_rate: 3e-4,
+            clip: 2.0,
+            evaluations: 10,
+            seed: 0,
+            kept_activation_bytes: kept_activation_bytes(),
+        }
     }
 }
 
@@ -91,11 +111,18 @@ pub fn retrain(
         None => State::new(layout.init(&mut generator(settings.seed, "init", 0))),
     };
     let mut order = Order::new(data.train.len(), settings.batch_size, settings.seed, "retrain");
+    let below = |rows: &[_]| Below::new(structure, backbone, rows, settings.kept_activation_bytes);
+    let (below, below_dev) = (below(&data.train)?.map(Arc::new), below(&data.dev)?);
     let started = Instant::now();
     while state.step < settings.steps {
         let rate = linear_decay(settings.learning_rate, state.step, settings.steps);
-        let rows: Vec<_> = order.batch(state.step).iter().map(|row| &data.train[*row]).collect();
-        let batch = Batch::pieces(backbone, &rows, &data.candidates)?;
+        let mut rows = order.batch(state.step).to_vec();
+        rows.sort_by_key(|row| data.train[*row].source.len()); // as the pieces have them
+        let examples: Vec<_> = rows.iter().map(|row| &data.train[*row]).collect();
+        let mut batch = Batch::pieces(backbone, &examples, &data.candidates)?;
+        if let Some(below) = &below {
+            Batch::keep(&mut batch, &rows, below);
+        }
         let mut step = pass(backbone, &layout, &state.values, &batch)?;
         if !step.loss.is_finite() {
             return Err(Error::Diverged { loss: step.loss, step: state.step, rate });
@@ -106,7 +133,7 @@ pub fn retrain(
         state.step += 1;
         if evaluates_after(state.step, settings.steps, settings.evaluations) {
             let single = Single::new(&layout, state.values.clone(), backbone.positions.len(), backbone.model.device());
-            let dev = evaluate(backbone, &single, data, Split::Dev, None)?;
+            let dev = evaluate_from(backbone, &single, data, Split::Dev, None, below_dev.as_ref())?;
             let found = (dev.score, -dev.loss);
             if state.best_score.is_none_or(|best| found > best) {
                 (state.best, state.best_score, state.best_step) = (state.values.clone(), Some(found), state.step);

@@ -1,5 +1,6 @@
 //! Re-training of delta weights, and evaluation. This module knows nothing of jobs: it takes an [`Observer`].
 
+mod below;
 mod checkpoint;
 mod data;
 mod error;

@@ -209,3 +209,32 @@ fn retraining_learns_and_resumes_exactly() {
     assert_eq!(score(&single).score, whole.dev_score);
     assert!(score(&single).loss < score(&Frozen).loss);
 }
+
+/// Modules above the encoder's first block: what lies below is kept across epochs, to the same weights, exactly resumed too.
+#[test]
+fn retraining_from_kept_activations_is_the_same() {
+    let backbone = backbone();
+    let data = task(&backbone);
+    let space = Space::built_in("mix", backbone.shape()).unwrap();
+    for lowest in ["decoder.", "encoder.block.1."] {
+        let above = |position: &str| position.starts_with("decoder.") || position.starts_with(lowest);
+        let modules = space.modules().iter().filter(|module| above(&module.position)).cloned().collect();
+        let structure = Structure::new(backbone.shape(), modules, Provenance::new(Origin::Manual)).unwrap();
+        let train = |kept_activation_bytes, observer: &mut dyn Observer, resume: Option<&[u8]>| {
+            let settings =
+                train::Settings { steps: 20, batch_size: 5, learning_rate: 3e-3, ..train::Settings::default() };
+            let settings = train::Settings { kept_activation_bytes, ..settings };
+            retrain(&backbone, &structure, &data, &settings, observer, resume)
+        };
+        let computed = train(0, &mut Unobserved, None).unwrap();
+        for bytes in [4000, usize::MAX] {
+            let kept = train(bytes, &mut Unobserved, None).unwrap();
+            let far = kept.values.iter().zip(&computed.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(far < 1e-5, "{lowest} {bytes}: {far}");
+            assert_eq!((kept.dev_score, kept.best_step), (computed.dev_score, computed.best_step));
+            let mut stop = StopAt(9, Vec::new());
+            assert!(train(bytes, &mut stop, None).is_err());
+            assert_eq!(train(bytes, &mut Unobserved, Some(&stop.1)).unwrap().values, kept.values, "{lowest} {bytes}");
+        }
+    }
+}

@@ -63,6 +63,7 @@ impl Run<'_> {
             clip: setup.clip,
             evaluations: setup.evaluations,
             seed: setup.seed,
+            ..Settings::default()
         };
         let random = (setup.start == Start::Random).then(|| Parameters::init(&origin.backbone.config, setup.seed));
         let trained = match &self.method.structure {
