@@ -50,7 +50,7 @@ pub(super) fn sum_rows(count: usize, width: usize, add: impl Fn(usize, &mut [f32
     sum
 }
 
-/// `Σ a_i b_i`.
+/// `Σ a_i b_i`; as in [`sum`], zeros behind the last values change no bit.
 #[inline(always)]
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_heads, a_rest) = a.as_chunks::<LANES>();
@@ -61,14 +61,14 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
             lanes[i] += a[i] * b[i];
         }
     }
-    let mut sum = 0.0;
-    for (a, b) in a_rest.iter().zip(b_rest) {
-        sum += a * b;
+    for (lane, (a, b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *lane += a * b;
     }
-    lanes.iter().sum::<f32>() + sum
+    lanes.iter().sum()
 }
 
-/// `Σ x_i`.
+/// `Σ x_i`. Values behind the last whole register go into its lanes too, so that zeros there, such as the probabilities of padding,
+/// change no bit: a row has the same numbers however wide its batch is.
 #[inline(always)]
 pub(super) fn sum(x: &[f32]) -> f32 {
     let (heads, rest) = x.as_chunks::<LANES>();
@@ -78,7 +78,10 @@ pub(super) fn sum(x: &[f32]) -> f32 {
             lanes[i] += x[i];
         }
     }
-    lanes.iter().sum::<f32>() + rest.iter().sum::<f32>()
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane += x;
+    }
+    lanes.iter().sum()
 }
 
 /// The greatest value; −∞ of none.
@@ -115,6 +118,17 @@ pub(super) fn exp(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zeros_behind_the_end_change_no_bit() {
+        let x: Vec<f32> = (0..50).map(|i| (i as f32 * 0.7).sin()).collect();
+        for len in 1..50 {
+            let mut wide = x[..len].to_vec();
+            wide.resize(len + 23, 0.0);
+            assert_eq!(sum(&wide).to_bits(), sum(&x[..len]).to_bits(), "{len}");
+            assert_eq!(dot(&wide, &wide).to_bits(), dot(&x[..len], &x[..len]).to_bits(), "{len}");
+        }
+    }
 
     #[test]
     fn exp_is_close() {
