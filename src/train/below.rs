@@ -38,8 +38,7 @@ impl Below {
         limit: usize,
     ) -> Result<Option<Self>> {
         let block = |path: &str| path.strip_prefix("encoder.block.")?.split('.').next()?.parse().ok();
-        let touched = structure.modules.iter().filter_map(|module| block(&module.position)).min();
-        let blocks = touched.unwrap_or(backbone.model.encoder_blocks());
+        let blocks = structure.first_position().and_then(block).unwrap_or(backbone.model.encoder_blocks());
         let limit = if blocks == 0 { 0 } else { limit };
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|row| rows[*row].source.len()); // alike lengths together, so that little is padded

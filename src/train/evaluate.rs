@@ -19,19 +19,8 @@ pub struct Evaluation {
 /// Rows times candidates that one decoder pass takes.
 const PASS_ROWS: usize = 256;
 
-/// Summed log-probability of every candidate for every source: `[sources][candidates]`, each source encoded once.
-pub fn label_scores(
-    backbone: &Backbone,
-    deltas: &dyn Deltas,
-    sources: &[&[u32]],
-    candidates: &[Vec<u32>],
-) -> Result<Vec<Vec<f32>>> {
-    let encoded = backbone.model.encode(&backbone.model.batch(sources)?, deltas);
-    scores_of(backbone, deltas, &encoded, candidates)
-}
-
-/// The same for sources that are encoded.
-fn scores_of(
+/// Summed log-probability of every candidate for every source: `[sources][candidates]`.
+fn label_scores(
     backbone: &Backbone,
     deltas: &dyn Deltas,
     encoded: &Encoded,
@@ -76,7 +65,7 @@ pub(super) fn evaluate_from(
             Some(below) => below.encode(&backbone.model, &batch, rows, deltas),
             None => backbone.model.encode(&batch, deltas),
         };
-        scores_of(backbone, deltas, &encoded, &data.candidates)
+        label_scores(backbone, deltas, &encoded, &data.candidates)
     });
     for (rows, scores) in passes.into_iter().zip(found) {
         for (row, scores) in rows.iter().zip(scores?) {

@@ -13,7 +13,7 @@ mod side_by_side;
 pub use checkpoint::Checkpoint;
 pub use data::{Batch, EncodedTask, Example, Order};
 pub use error::{Error, Result};
-pub use evaluate::{Evaluation, evaluate, label_scores};
+pub use evaluate::{Evaluation, evaluate};
 pub use fit::{Settings, Trained, retrain};
 pub(crate) use optimiser::PART;
 pub use optimiser::{AdamW, clip_global_norm, linear_decay};
