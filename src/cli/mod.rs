@@ -12,6 +12,7 @@ mod memory;
 mod objects;
 mod output;
 mod quickstart;
+mod search;
 mod serve;
 mod session;
 mod space;
@@ -64,7 +65,7 @@ enum Command {
     /// Count the modules and parameters of a search space.
     Space(space::Args),
     /// Search a sparse structure for a task, and re-train it.
-    Search(training::SearchArgs),
+    Search(search::SearchArgs),
     /// Train a structure, or a baseline, on a task.
     Retrain(training::RetrainArgs),
     /// Train one task's structure on another task.

@@ -1,10 +1,9 @@
-//! `s3delta search`, `retrain`, `transfer` and `evaluate`: jobs of the API, followed to their end.
+//! `s3delta retrain`, `transfer` and `evaluate`: jobs of the API, followed to their end.
 
 use super::session::Session;
 use super::tasks::{self, Data};
 use super::{On, follow, output, space};
-use crate::search::Order;
-use crate::structure::{Budget, Selection};
+use crate::structure::Budget;
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -50,14 +49,14 @@ pub(crate) struct Seeds {
 }
 
 impl Seeds {
-    fn list(&self) -> Vec<u64> {
+    pub(super) fn list(&self) -> Vec<u64> {
         self.seeds.map_or(vec![self.seed], |count| (0..count).collect())
     }
 }
 
 impl Training {
     /// The request's fields that are given.
-    fn fields(&self) -> Map<String, Value> {
+    pub(super) fn fields(&self) -> Map<String, Value> {
         let all = json!({
             "steps": self.steps,
             "epochs": self.epochs,
@@ -68,70 +67,14 @@ impl Training {
             "evaluations": self.evaluations,
             "adapter": self.adapter,
         });
-        let Value::Object(fields) = all else { unreachable!("an object was written") };
-        fields.into_iter().filter(|(_, value)| !value.is_null()).collect()
+        given(all)
     }
 }
 
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  s3delta search --task builtin-sentiment --budget 5.447%
-  s3delta search --task sst2 --data ./glue-sst2 --train-rows 2000 --budget 5.447% --seeds 4 --json
-  s3delta search --task my-task.toml --backbone ./t5-base --budget 1.389e-4 --order second
-
-Ctrl-C leaves a checkpoint: `s3delta jobs resume ID` goes on.")]
-pub(crate) struct SearchArgs {
-    /// A registered, built-in or ready-made task, or a TOML file.
-    #[arg(long, value_name = "NAME|FILE.toml")]
-    task: String,
-    #[command(flatten)]
-    data: Data,
-    /// mix, lora, full, or a TOML file.
-    #[arg(long, default_value = "mix", value_name = "NAME|FILE")]
-    space: String,
-    /// Parameters: a count, a ratio of the backbone (1.389e-4), or a share of the space (5.447%).
-    #[arg(long)]
-    budget: Budget,
-    /// First order takes two passes a step, second order (the paper's) four.
-    #[arg(long, value_enum, default_value = "first")]
-    order: Order,
-    /// How modules are chosen from their probabilities.
-    #[arg(long, value_enum, default_value = "exact")]
-    selection: Selection,
-    /// Learning rate of the structural parameters [default: 0.1].
-    #[arg(long, value_name = "RATE")]
-    structural_learning_rate: Option<f64>,
-    /// Stop after the search: do not train the structure found.
-    #[arg(long)]
-    no_retrain: bool,
-    #[command(flatten)]
-    seeds: Seeds,
-    #[command(flatten)]
-    training: Training,
-    #[command(flatten)]
-    on: On,
-    /// Print the finished job as JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-impl SearchArgs {
-    pub(crate) fn run(&self, home: &Path) -> Result<()> {
-        let session = Session::open(home, &self.on)?;
-        let mut request = self.training.fields();
-        request.insert("task".into(), tasks::register(&session, &self.task, &self.data)?.into());
-        request.insert("space".into(), space::field(&self.space)?);
-        request.insert("budget".into(), self.budget.to_string().into());
-        request.insert("order".into(), serde_json::to_value(self.order)?);
-        request.insert("selection".into(), serde_json::to_value(self.selection)?);
-        request.insert("seeds".into(), self.seeds.list().into());
-        request.insert("retrain".into(), (!self.no_retrain).into());
-        if let Some(rate) = self.structural_learning_rate {
-            request.insert("structural_learning_rate".into(), rate.into());
-        }
-        print(&follow::submit(&session, "/v1/searches", &request)?, self.json)
-    }
+/// The fields of an object that are not null.
+pub(super) fn given(object: Value) -> Map<String, Value> {
+    let Value::Object(fields) = object else { unreachable!("an object was written") };
+    fields.into_iter().filter(|(_, value)| !value.is_null()).collect()
 }
 
 #[derive(Debug, clap::Args)]

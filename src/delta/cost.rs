@@ -2,7 +2,9 @@
 
 use super::rows::Rows;
 use super::{Layout, Single};
-use crate::structure::{PositionId, Positions, Site, Structure, reads_source};
+use crate::structure::{
+    DeltaModule, Kind, Origin, PositionId, Positions, Provenance, Site, Space, Structure, reads_source,
+};
 use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,6 +53,27 @@ pub fn measure(structure: &Structure, source_tokens: usize) -> crate::structure:
     Ok(least)
 }
 
+/// Microseconds that each module of a space adds to a request of so many source tokens and tokens made, measured as
+/// [`measure`] does; modules of one kind on places of one size are measured once.
+///
+/// # Errors
+/// If a module does not stand where the space says.
+pub fn measure_modules(space: &Space, source_tokens: usize, new_tokens: usize) -> crate::structure::Result<Vec<f64>> {
+    let positions = space.positions();
+    let mut known: Vec<((Kind, Site, bool), f64)> = Vec::new();
+    let mut one = |module: &DeltaModule, id: PositionId| {
+        let key = (module.kind, positions.site(id), reads_source(&module.position));
+        if let Some((_, cost)) = known.iter().find(|(other, _)| *other == key) {
+            return Ok(*cost);
+        }
+        let alone = Structure::new(positions.shape(), vec![module.clone()], Provenance::new(Origin::Manual))?;
+        let Cost { source, token } = measure(&alone, source_tokens)?;
+        known.push((key, source + token * new_tokens as f64));
+        Ok(source + token * new_tokens as f64)
+    };
+    space.modules().iter().zip(space.ids()).map(|(module, id)| one(module, *id)).collect()
+}
+
 /// A touched position with what goes in and out.
 struct Place {
     id: PositionId,
@@ -86,7 +109,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::structure::{DeltaModule, Kind, Origin, Provenance, Shape};
+    use crate::structure::Shape;
 
     #[test]
     fn each_part_is_measured_for_what_stands_in_it() {
@@ -107,5 +130,19 @@ mod tests {
         assert!(found.source == 0.0 && found.token > 0.0, "{found:?}");
         let both = cost(&[encoder, norm]);
         assert!(both.source > both.token, "64 tokens through a bottleneck take longer than one norm: {both:?}");
+    }
+
+    #[test]
+    fn modules_alike_cost_alike() {
+        let shape = Shape { gated: false, ..Shape::small() };
+        let space = Space::built_in("mix", &shape).unwrap();
+        let costs = measure_modules(&space, 16, 4).unwrap();
+        assert_eq!(costs.len(), space.len());
+        assert!(costs.iter().all(|cost| *cost > 0.0));
+        let of = |position: &str| {
+            let at = space.modules().iter().position(|module| module.position == position).unwrap();
+            costs[at]
+        };
+        assert_eq!(of("encoder.block.0.layer.0.layer_norm"), of("encoder.block.1.layer.0.layer_norm"));
     }
 }

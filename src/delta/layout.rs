@@ -52,6 +52,14 @@ impl Layout {
         &self.modules
     }
 
+    /// Each module's values.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        self.modules.iter().map(|module| {
+            let ends = module.tensors.first().zip(module.tensors.last());
+            ends.map_or(0..0, |((_, first), (_, last))| first.start..last.end)
+        })
+    }
+
     /// Stored name, shape and place of every tensor.
     pub fn tensors(&self) -> impl Iterator<Item = (String, &[usize], Range<usize>)> {
         self.modules.iter().flat_map(|m| {

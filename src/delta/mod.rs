@@ -14,8 +14,8 @@ mod single;
 mod view;
 
 pub use batched::Batched;
-pub use cost::{Cost, measure};
+pub use cost::{Cost, measure, measure_modules};
 pub use file::{DeltaWeights, Error, Metadata};
 pub use layout::Layout;
-pub use single::{Leaves, Single};
+pub use single::{Leaves, Single, Tracked};
 pub use view::View;

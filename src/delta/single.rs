@@ -3,12 +3,13 @@
 use super::Layout;
 use super::formula::{delta, is_parallel};
 use crate::structure::{Kind, PositionId, TensorSpec};
-use crate::t5::{Deltas, Normed};
+use crate::t5::{Deltas, Dropout, Normed};
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// One set of modules, applied to every row alike.
 #[derive(Debug, Clone)]
@@ -22,6 +23,16 @@ pub struct Single {
     tensors: OnceLock<Vec<Vec<Module>>>,
     /// `flat` for loops over slices, where it is frozen and on the CPU.
     host: Option<FlexTensor>,
+    dropout: Option<Arc<Dropout>>,
+}
+
+/// Which gradients a pass is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tracked {
+    /// Of all values.
+    All,
+    /// Of the outer factors, in which Δ is linear: they are all that a gate's gradient takes.
+    Outer,
 }
 
 /// A module's factors as places in the flat values.
@@ -51,7 +62,9 @@ const AROUND_A_TENSOR: usize = 128;
 /// The tracked tensors behind a [`Single`], from which gradients are read.
 #[derive(Debug)]
 pub struct Leaves {
-    tensors: Vec<Tensor<3>>,
+    tensors: Vec<(Range<usize>, Tensor<3>)>,
+    /// Of the flat values, those that are not tracked included.
+    len: usize,
 }
 
 impl Single {
@@ -66,17 +79,33 @@ impl Single {
     }
 
     /// Trainable modules from flat values, with the leaves to read gradients from.
-    pub fn tracked(layout: &Layout, values: &[f32], positions: usize, device: &Device) -> (Self, Leaves) {
+    pub fn tracked(
+        layout: &Layout,
+        values: &[f32],
+        positions: usize,
+        device: &Device,
+        tracked: Tracked,
+    ) -> (Self, Leaves) {
         let mut single = Self::at(layout, values.to_vec(), positions, device);
-        let leaves = single.views(|tensor| tensor.autodiff().require_grad());
-        let slices = single.places.iter().flatten().flat_map(|slices| &slices.factors);
-        let tensors = leaves.iter().flatten().flat_map(|module| &module.factors);
-        let mut tensors: Vec<_> =
-            slices.zip(tensors).map(|(slice, tensor)| (slice.range.start, tensor.clone())).collect();
-        tensors.sort_by_key(|(start, _)| *start); // as the values lie, not as the positions come
-        let tensors = tensors.into_iter().map(|(_, tensor)| tensor).collect();
+        let specs = layout.modules().iter().flat_map(|module| &module.tensors);
+        let wanted = specs.filter(|(spec, _)| spec.outer || tracked == Tracked::All);
+        let wanted: HashSet<usize> = wanted.map(|(_, range)| range.start).collect();
+        let mut tensors = Vec::new();
+        let leaves = single.views(|range, tensor| {
+            if !wanted.contains(&range.start) {
+                return tensor;
+            }
+            let leaf = tensor.autodiff().require_grad();
+            tensors.push((range.clone(), leaf.clone()));
+            leaf
+        });
         single.tensors = OnceLock::from(leaves);
-        (single, Leaves { tensors })
+        (single, Leaves { tensors, len: values.len() })
+    }
+
+    /// The same modules under the dropout of one pass.
+    pub fn with_dropout(self, dropout: Dropout) -> Self {
+        Self { dropout: Some(Arc::new(dropout)), ..self }
     }
 
     fn at(layout: &Layout, values: Vec<f32>, positions: usize, device: &Device) -> Self {
@@ -96,17 +125,18 @@ impl Single {
             let factors = module.tensors.iter().map(factor).collect();
             places[module.position.index()].push(Slices { kind: module.module.kind, factors });
         }
-        Self { flat, places, tensors: OnceLock::new(), host: None }
+        Self { flat, places, tensors: OnceLock::new(), host: None, dropout: None }
     }
 
     /// The modules as tensors over the flat values, each factor through `leaf`.
-    fn views(&self, leaf: impl Fn(Tensor<3>) -> Tensor<3>) -> Vec<Vec<Module>> {
-        let view = |Slice { range, shape: [rows, columns] }: &Slice| {
+    fn views(&self, mut leaf: impl FnMut(&Range<usize>, Tensor<3>) -> Tensor<3>) -> Vec<Vec<Module>> {
+        let mut view = |Slice { range, shape: [rows, columns] }: &Slice| {
             let flat = self.flat.clone().expect("a module has values");
-            leaf(flat.slice([range.clone()]).reshape([1, *rows, *columns]))
+            leaf(range, flat.slice([range.clone()]).reshape([1, *rows, *columns]))
         };
-        let module = |slices: &Slices| Module { kind: slices.kind, factors: slices.factors.iter().map(view).collect() };
-        self.places.iter().map(|place| place.iter().map(module).collect()).collect()
+        let mut module =
+            |slices: &Slices| Module { kind: slices.kind, factors: slices.factors.iter().map(&mut view).collect() };
+        self.places.iter().map(|place| place.iter().map(&mut module).collect()).collect()
     }
 
     /// The flat values, if they are frozen and on the CPU, or there are none.
@@ -135,7 +165,7 @@ impl Single {
 
     /// The modules at a position, as tensors.
     pub(super) fn modules(&self, position: PositionId) -> &[Module] {
-        &self.tensors.get_or_init(|| self.views(|tensor| tensor))[position.index()]
+        &self.tensors.get_or_init(|| self.views(|_, tensor| tensor))[position.index()]
     }
 }
 
@@ -170,6 +200,10 @@ impl Deltas for Single {
         !self.places[position.index()].is_empty()
     }
 
+    fn dropout(&self) -> Option<&Dropout> {
+        self.dropout.as_deref()
+    }
+
     fn norm(&self, position: PositionId, normed: &Normed) -> Tensor<3> {
         norm(self.modules(position), normed, |x, y| self.output(position, x, y))
     }
@@ -185,16 +219,22 @@ impl Deltas for Single {
 }
 
 impl Leaves {
-    /// The gradient with respect to the flat values, in one read-back; zero where a module did not take part.
+    /// The gradient with respect to the flat values, in one read-back; zero where a module did not take part or is not
+    /// tracked.
     pub fn gradient(&self, gradients: &mut Gradients) -> Vec<f32> {
-        let flat = |leaf: &Tensor<3>| match leaf.grad_remove(gradients) {
-            Some(gradient) => gradient.flatten::<1>(0, 2),
-            None => Tensor::zeros([leaf.shape().num_elements()], &leaf.device().inner()),
-        };
-        let parts: Vec<_> = self.tensors.iter().map(flat).collect();
+        let found = self.tensors.iter().filter_map(|(range, leaf)| Some((range, leaf.grad_remove(gradients)?)));
+        let (ranges, parts): (Vec<_>, Vec<_>) = found.map(|(range, part)| (range, part.flatten::<1>(0, 2))).unzip();
+        let mut whole = vec![0.0; self.len];
         if parts.is_empty() {
-            return Vec::new();
+            return whole;
         }
-        Tensor::cat(parts, 0).try_into_vec_as::<f32>().expect("gradients are f32")
+        let read = Tensor::cat(parts, 0).try_into_vec_as::<f32>().expect("gradients are f32");
+        let mut rest = read.as_slice();
+        for range in ranges {
+            let (part, after) = rest.split_at(range.len());
+            whole[range.clone()].copy_from_slice(part);
+            rest = after;
+        }
+        whole
     }
 }

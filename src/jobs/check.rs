@@ -9,6 +9,9 @@ use crate::{
 
 /// The request with its task's and the backbone's digests filled in.
 pub(super) fn check(mut request: JobRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<JobRequest> {
+    if let JobRequest::Search(request) = &mut request {
+        request.settle();
+    }
     request.validate()?;
     let found = backbone.digest.clone();
     match request.backbone_digest_mut().replace(found.clone()) {
@@ -28,6 +31,19 @@ fn search(request: &mut SearchRequest, registry: &Registry, backbone: &BackboneI
     pin_task("task", &request.task, &mut request.task_digest, registry)?;
     let space = request.space.space(&backbone.shape).map_err(structure("space"))?;
     request.budget.resolve(&space, backbone.parameters).map_err(structure("budget"))?;
+    for budget in &request.more_budgets {
+        budget.resolve(&space, backbone.parameters).map_err(structure("more_budgets"))?;
+    }
+    if let Some(source) = &mut request.warm_start {
+        // the structure that the task stands for now
+        let found = transfer_source(registry, "warm_start", source, &backbone.shape)?;
+        if found.searched().is_none() {
+            let message =
+                format!("structure {} has no probabilities to start from: name one that was searched", found.id);
+            return Err(Error::invalid("warm_start", message));
+        }
+        *source = found.id;
+    }
     adapter_name(request.adapter_name())
 }
 
@@ -49,7 +65,7 @@ fn retrain(request: &mut RetrainRequest, registry: &Registry, backbone: &Backbon
 
 fn transfer(request: &mut TransferRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
     pin_task("target", &request.target, &mut request.task_digest, registry)?;
-    transfer_source(registry, &request.source, &backbone.shape)?;
+    transfer_source(registry, "source", &request.source, &backbone.shape)?;
     adapter_name(request.adapter_name())
 }
 
@@ -89,8 +105,8 @@ pub fn structure_of(registry: &Registry, id: &str, shape: &Shape) -> Result<Stru
 }
 
 /// The structure that a transfer starts from: the newest one searched on a task (of several seeds, a search stores the
-/// one of their mean p last), or the one of this id.
-pub fn transfer_source(registry: &Registry, source: &str, shape: &Shape) -> Result<Structure> {
+/// one of their mean p last), or the one of this id; `param` is the request's field that names it.
+pub fn transfer_source(registry: &Registry, param: &'static str, source: &str, shape: &Shape) -> Result<Structure> {
     let filter = StructureFilter {
         source_task: Some(source.into()),
         backbone: Some(shape.clone()),
@@ -108,7 +124,7 @@ pub fn transfer_source(registry: &Registry, source: &str, shape: &Shape) -> Resu
     }
     match registry.structure(source) {
         Ok(found) => {
-            found.check_fits(shape).map_err(structure("source"))?;
+            found.check_fits(shape).map_err(structure(param))?;
             Ok(found)
         }
         Err(registry::Error::NotFound { .. }) => {
@@ -116,9 +132,9 @@ pub fn transfer_source(registry: &Registry, source: &str, shape: &Shape) -> Resu
                 "no structure was searched on a task `{source}` for this backbone, and none has that id: search one \
                  first (`s3delta search --task {source} --budget 5.447%`)"
             );
-            Err(Error::Missing { param: "source", code: "structure_not_found", message })
+            Err(Error::Missing { param, code: "structure_not_found", message })
         }
-        Err(error) => Err(reference("source")(error)),
+        Err(error) => Err(reference(param)(error)),
     }
 }
 

@@ -12,6 +12,7 @@ mod progress;
 mod queue;
 mod request;
 mod run;
+mod search_request;
 mod stage;
 mod worker;
 
@@ -22,11 +23,10 @@ pub use check::{structure_of, transfer_source};
 pub use control::{Control, Failure, Stop};
 pub use error::{Error, Result};
 pub use progress::{
-    EvaluationResult, JobEvent, ModulePlace, Phase, Progress, RetrainResult, SearchResult, TransferResult,
+    BudgetResult, EvaluationResult, JobEvent, ModulePlace, Phase, Progress, RetrainResult, SearchResult, TransferResult,
 };
 pub use queue::{Jobs, Runner};
-pub use request::{
-    EvaluationRequest, JobRequest, Length, RetrainRequest, SearchRequest, SpaceChoice, Training, TransferRequest,
-};
+pub use request::{EvaluationRequest, JobRequest, Length, RetrainRequest, SpaceChoice, Training, TransferRequest};
 pub(crate) use run::mean_and_deviation;
 pub use run::runner;
+pub use search_request::{Preset, SearchRequest};

@@ -92,6 +92,9 @@ pub struct SearchResult {
     pub structure: String,
     /// Its parameters.
     pub parameters: usize,
+    /// The structure at each of `more_budgets`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<BudgetResult>,
     /// The adapter that got a generation, if re-trained.
     pub adapter: Option<String>,
     /// Digest of that generation.
@@ -102,6 +105,17 @@ pub struct SearchResult {
     pub search_seconds: f64,
     /// Seconds of the re-training.
     pub retrain_seconds: Option<f64>,
+}
+
+/// A search's structure at another budget.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BudgetResult {
+    /// Parameters allowed.
+    pub budget: usize,
+    /// Parameters of the structure.
+    pub parameters: usize,
+    /// The structure.
+    pub structure: String,
 }
 
 /// What a re-training gives.

@@ -1,10 +1,9 @@
 //! What a job is asked to do: fields, defaults, and what can be checked without looking anything up.
 
-use super::{Error, Result};
+use super::{Error, Result, SearchRequest};
 use crate::{
     registry::JobKind,
-    search::Order,
-    structure::{Baseline, Budget, Selection, Shape, Space, SpaceFile},
+    structure::{Baseline, Budget, Shape, Space, SpaceFile},
     task::Split,
 };
 use serde::{Deserialize, Serialize};
@@ -12,64 +11,6 @@ use serde_json::Value;
 
 /// Passes over the training rows where a request gives neither `steps` nor `epochs`.
 const DEFAULT_EPOCHS: usize = 5;
-
-/// A search for a structure (method.md sections 3 to 5).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SearchRequest {
-    /// Task to search on.
-    pub task: String,
-    /// Digest of the task's rows and template; filled in when the job is accepted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task_digest: Option<String>,
-    /// Digest of the backbone's weights; filled in when the job is accepted, so that it never goes on over another one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backbone_digest: Option<String>,
-    /// `mix`, `lora`, `full`, or a space of one's own.
-    #[serde(default)]
-    pub space: SpaceChoice,
-    /// Parameters that the structure may have.
-    pub budget: Budget,
-    /// Whether the structural gradient sees through one step of the delta weights.
-    #[serde(default)]
-    pub order: Order,
-    /// How modules are chosen from their p.
-    #[serde(default)]
-    pub selection: Selection,
-    /// One search per seed; the structure comes from their mean p.
-    #[serde(default = "one_seed")]
-    pub seeds: Vec<u64>,
-    /// Steps; excludes `epochs`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub steps: Option<usize>,
-    /// Passes over the training rows; 5 if `steps` is absent too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub epochs: Option<usize>,
-    /// Rows of a step.
-    #[serde(default = "batch_size")]
-    pub batch_size: usize,
-    /// Learning rate of the delta weights.
-    #[serde(default = "learning_rate")]
-    pub learning_rate: f64,
-    /// Learning rate of the structural parameters.
-    #[serde(default = "structural_learning_rate")]
-    pub structural_learning_rate: f64,
-    /// Training rows to use; all if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub train_rows: Option<usize>,
-    /// Tokens of a source text; longer ones are cut.
-    #[serde(default = "max_source_tokens")]
-    pub max_source_tokens: usize,
-    /// Dev evaluations during each search and re-training.
-    #[serde(default = "evaluations")]
-    pub evaluations: usize,
-    /// Whether to re-train the structure found and register it as an adapter.
-    #[serde(default = "yes")]
-    pub retrain: bool,
-    /// Adapter that gets the new generation; the task's name if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub adapter: Option<String>,
-}
 
 /// Training of a given structure on a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -189,25 +130,22 @@ pub struct EvaluationRequest {
     pub max_source_tokens: usize,
 }
 
-fn one_seed() -> Vec<u64> {
+pub(super) fn one_seed() -> Vec<u64> {
     vec![0]
 }
-fn batch_size() -> usize {
+pub(super) fn batch_size() -> usize {
     16
 }
-fn learning_rate() -> f64 {
+pub(super) fn learning_rate() -> f64 {
     3e-4
 }
-fn structural_learning_rate() -> f64 {
-    0.1
-}
-fn max_source_tokens() -> usize {
+pub(super) fn max_source_tokens() -> usize {
     128
 }
-fn evaluations() -> usize {
+pub(super) fn evaluations() -> usize {
     10
 }
-fn yes() -> bool {
+pub(super) fn yes() -> bool {
     true
 }
 fn test() -> Split {
@@ -267,14 +205,16 @@ pub struct Training {
 }
 
 macro_rules! training {
-    ($($request:ty),*) => {$(
+    ($($request:ty),*) => { training!(@ |request| request.batch_size; $($request),*); };
+    (@ |$this:ident| $batch_size:expr; $($request:ty),*) => {$(
         impl $request {
             /// How to train.
             pub fn training(&self) -> Training {
+                let $this = self;
                 let epochs = Length::Epochs(self.epochs.unwrap_or(DEFAULT_EPOCHS));
                 Training {
                     length: self.steps.map_or(epochs, Length::Steps),
-                    batch_size: self.batch_size,
+                    batch_size: $batch_size,
                     learning_rate: self.learning_rate,
                     train_rows: self.train_rows,
                     max_source_tokens: self.max_source_tokens,
@@ -283,6 +223,7 @@ macro_rules! training {
             }
 
             fn check_training(&self) -> Result<()> {
+                let batch_size = self.training().batch_size;
                 if self.steps.is_some() && self.epochs.is_some() {
                     return Err(Error::invalid("steps", "`steps` and `epochs` exclude each other: give one"));
                 }
@@ -290,8 +231,8 @@ macro_rules! training {
                 at_most("steps", self.steps, MOST_STEPS)?;
                 at_least_one("epochs", self.epochs)?;
                 at_most("epochs", self.epochs, MOST_STEPS)?;
-                at_least_one("batch_size", Some(self.batch_size))?;
-                at_most("batch_size", Some(self.batch_size), MOST_ROWS)?;
+                at_least_one("batch_size", Some(batch_size))?;
+                at_most("batch_size", Some(batch_size), MOST_ROWS)?;
                 at_least_one("train_rows", self.train_rows)?;
                 at_least_one("max_source_tokens", Some(self.max_source_tokens))?;
                 at_least_one("evaluations", Some(self.evaluations))?;
@@ -300,14 +241,8 @@ macro_rules! training {
         }
     )*};
 }
-training!(SearchRequest, RetrainRequest, TransferRequest);
-
-impl SearchRequest {
-    /// The adapter that gets the new generation.
-    pub fn adapter_name(&self) -> String {
-        self.adapter.clone().unwrap_or_else(|| self.task.clone())
-    }
-}
+training!(RetrainRequest, TransferRequest);
+training!(@ |request| request.rows_a_step(); SearchRequest);
 
 impl RetrainRequest {
     /// The baseline asked for, unless a structure is.
@@ -359,7 +294,11 @@ impl JobRequest {
     /// The request of a stored job.
     pub fn from_value(kind: JobKind, value: &Value) -> serde_json::Result<Self> {
         Ok(match kind {
-            JobKind::Search => JobRequest::Search(Deserialize::deserialize(value)?),
+            JobKind::Search => {
+                let mut request = SearchRequest::deserialize(value)?;
+                request.settle();
+                JobRequest::Search(request)
+            }
             JobKind::Retrain => JobRequest::Retrain(Deserialize::deserialize(value)?),
             JobKind::Transfer => JobRequest::Transfer(Deserialize::deserialize(value)?),
             JobKind::Evaluation => JobRequest::Evaluation(Deserialize::deserialize(value)?),
@@ -400,11 +339,7 @@ impl JobRequest {
         match self {
             JobRequest::Search(request) => {
                 request.check_training()?;
-                check_seeds(&request.seeds)?;
-                if request.train_rows == Some(1) {
-                    return Err(Error::invalid("train_rows", "a search needs at least 2 rows: one for each half"));
-                }
-                rate("structural_learning_rate", request.structural_learning_rate)
+                request.check()
             }
             JobRequest::Retrain(request) => {
                 request.check_training()?;
@@ -437,7 +372,7 @@ const MOST_STEPS: usize = 100_000_000;
 /// Rows of a step: a job hears a cancel or a stop only between steps.
 const MOST_ROWS: usize = 4096;
 
-fn at_most(param: &'static str, value: Option<usize>, most: usize) -> Result<()> {
+pub(super) fn at_most(param: &'static str, value: Option<usize>, most: usize) -> Result<()> {
     match value {
         Some(value) if value > most => Err(Error::invalid(param, format!("`{param}` {value} is more than {most}"))),
         _ => Ok(()),
@@ -451,14 +386,14 @@ fn at_least_one(param: &'static str, value: Option<usize>) -> Result<()> {
     }
 }
 
-fn rate(param: &'static str, value: f64) -> Result<()> {
+pub(super) fn rate(param: &'static str, value: f64) -> Result<()> {
     if value > 0.0 && value <= 10.0 {
         return Ok(());
     }
     Err(Error::invalid(param, format!("`{param}` is {value}: give a number above 0 and at most 10")))
 }
 
-fn check_seeds(seeds: &[u64]) -> Result<()> {
+pub(super) fn check_seeds(seeds: &[u64]) -> Result<()> {
     let mut sorted = seeds.to_vec();
     sorted.sort_unstable();
     sorted.dedup();
@@ -504,6 +439,17 @@ mod tests {
         check(search(json!({"task": "a", "budget": "5%", "train_rows": 1})), "at least 2 rows");
         check(search(json!({"task": "a", "budget": "5%", "learning_rate": 0})), "`learning_rate` is 0");
         check(search(json!({"task": "a", "budget": "5%", "order": "third"})), "unknown variant `third`");
+        check(search(json!({"task": "a", "budget": "5%", "preset": "s3delta-paper"})), "fine");
+        check(search(json!({"task": "a", "budget": "5%", "preset": "paper"})), "unknown variant `paper`");
+        check(
+            search(json!({"task": "a", "budget": "5%", "dropout": 1})),
+            "`dropout` is 1: give a number from 0, below 1",
+        );
+        check(search(json!({"task": "a", "budget": "5%", "prune_below": -0.5})), "`prune_below` is -0.5");
+        check(search(json!({"task": "a", "budget": "5%", "tau": 0})), "`tau` is 0");
+        check(search(json!({"task": "a", "budget": "5%", "delta_share": 1})), "`delta_share` is 1");
+        check(search(json!({"task": "a", "budget": "5%", "l0": -1})), "`l0` is -1");
+        check(search(json!({"task": "a", "budget": "5%", "more_budgets": vec!["1%"; 65]})), "65 is more than 64");
     }
 
     #[test]

@@ -2,16 +2,17 @@
 
 use super::stage::{Stage, Watch};
 use super::{
-    Control, EvaluationRequest, EvaluationResult, Failure, JobRequest, Length, Phase, RetrainRequest, RetrainResult,
-    Runner, SearchRequest, SearchResult, Training, TransferRequest, TransferResult, structure_of, transfer_source,
+    BudgetResult, Control, EvaluationRequest, EvaluationResult, Failure, JobRequest, Length, Phase, RetrainRequest,
+    RetrainResult, Runner, SearchRequest, SearchResult, Training, TransferRequest, TransferResult, structure_of,
+    transfer_source,
 };
 use crate::delta::{DeltaWeights, Layout, Metadata, Single};
 use crate::registry::{JobRecord, NewGeneration, Registry, Score, TaskRecord, TaskRef, TransferRecord};
-use crate::search::{self, search};
-use crate::structure::{Baseline, Origin, Provenance, Structure, average};
+use crate::search::search;
+use crate::structure::{Baseline, Origin, Provenance, Structure, at_budget, average, deviation};
 use crate::t5::{Backbone, Frozen};
 use crate::task::{Split, Task};
-use crate::train::{self, EncodedTask, evaluate, retrain};
+use crate::train::{self, EncodedTask, delta_rows, evaluate, retrain};
 use rand::SeedableRng;
 use std::sync::Arc;
 use std::time::Instant;
@@ -62,21 +63,16 @@ impl Run<'_> {
         let (record, data) = self.task(&request.task, request.task_digest.as_deref(), &request.training(), seed)?;
         let space = request.space.space(self.backbone.shape()).map_err(structure_failure)?;
         let budget = request.budget.resolve(&space, self.backbone.parameters).map_err(structure_failure)?;
+        let warm_start = match &request.warm_start {
+            Some(id) => self.registry.structure(id)?.probabilities_of(space.modules()),
+            None => Vec::new(),
+        };
         let mut stage = Stage::load(self.control)?;
         let resumed = stage.take_snapshot();
         let mut snapshot = resumed.as_deref();
         for seed in request.seeds.iter().skip(stage.probabilities.len()) {
-            let half = data.train.len().div_ceil(2);
-            let settings = search::Settings {
-                steps: steps(&request.training(), half),
-                batch_size: request.batch_size,
-                learning_rate: request.learning_rate,
-                structural_learning_rate: request.structural_learning_rate,
-                order: request.order,
-                evaluations: request.evaluations,
-                seed: *seed,
-                ..search::Settings::default()
-            };
+            let rows = delta_rows(data.train.len(), request.delta_share);
+            let settings = request.settings(steps(&request.training(), rows), *seed, warm_start.clone());
             let mut watch = Watch::new(self.control, &stage, Phase::Search, *seed, &data);
             watch.show_space(&space, budget);
             let found = search(self.backbone, &space, budget, &data, &settings, &mut watch, snapshot.take());
@@ -94,24 +90,41 @@ impl Run<'_> {
             created: self.job.created,
             ..Provenance::new(Origin::Search)
         };
-        let choose = |p: &[f64], seeds: &[u64]| {
-            let found = Structure::discretise(&space, p, budget, request.selection, provenance(seeds));
-            let (stored, _) = self.registry.put_structure(&found.map_err(structure_failure)?)?;
+        // the structure of several searches' mean p
+        let choose = |of: &[Vec<f64>], seeds: &[u64], budget: usize| {
+            let selection = request.selection.unwrap_or_default();
+            let found = Structure::discretise(&space, &average(of), budget, selection, provenance(seeds));
+            let found = found.map_err(structure_failure)?;
+            let found = if of.len() > 1 { found.with_deviations(&deviation(of)) } else { found };
+            let (stored, _) = self.registry.put_structure(&found)?;
             Ok::<_, Failure>(stored)
         };
+        let mut more = Vec::new();
+        for other in &request.more_budgets {
+            let other = other.resolve(&space, self.backbone.parameters).map_err(structure_failure)?;
+            let anew = |p: &Vec<f64>| match request.l0 {
+                Some(_) => p.clone(), // it knows no ζ
+                None => at_budget(p, space.sizes(), other),
+            };
+            let of: Vec<_> = stage.probabilities.iter().map(anew).collect();
+            let found = choose(&of, &request.seeds, other)?;
+            more.push(BudgetResult { budget: other, parameters: found.parameters(), structure: found.id });
+        }
         let mut structures = Vec::new();
         for (seed, p) in request.seeds.iter().zip(&stage.probabilities) {
-            structures.push(choose(p, &[*seed])?.id);
+            structures.push(choose(std::slice::from_ref(p), &[*seed], budget)?.id);
         }
+        // last, so that it is the newest of its task: what a transfer takes
         let structure = match request.seeds.len() {
             1 => self.registry.structure(&structures[0])?,
-            _ => choose(&average(&stage.probabilities), &request.seeds)?,
+            _ => choose(&stage.probabilities, &request.seeds, budget)?,
         };
         let search_seconds = stage.seconds;
         let mut result = SearchResult {
             structures,
             parameters: structure.parameters(),
             structure: structure.id.clone(),
+            more,
             adapter: None,
             generation: None,
             score: None,
@@ -159,7 +172,7 @@ impl Run<'_> {
 
     fn transfer(&self, request: &TransferRequest) -> Result<TransferResult, Failure> {
         let training = request.training();
-        let structure = transfer_source(self.registry, &request.source, self.backbone.shape())
+        let structure = transfer_source(self.registry, "source", &request.source, self.backbone.shape())
             .map_err(|error| Failure::new("structure_not_found", error.to_string()))?;
         let adapter = request.adapter_name();
         let mut stage = Stage::load(self.control)?;

@@ -1,9 +1,12 @@
-//! The gate of method.md section 3: binary concrete samples of probabilities from a shifted global sigmoid.
+//! The gate of method.md section 3: binary concrete samples of probabilities from a shifted global sigmoid; and the one of the
+//! L0 control (section 5), which has a penalty in place of the shift (Louizos et al. 2018, eq. 10 to 12).
 
 /// p and u stay this far from 0 and 1.
 const MARGIN: f64 = 1e-7;
 /// Logits are not let below this.
 const FLOOR: f64 = -200.0;
+/// Ends l and r of the interval to which the L0 control stretches gates before it cuts them off at 0 and 1.
+const STRETCH: (f64, f64) = (-0.1, 1.1);
 
 /// The gate's constants for one search space and budget.
 #[derive(Debug, Clone)]
@@ -16,6 +19,8 @@ pub struct Gate {
     pub tau: f64,
     /// Temperature β of the binary concrete distribution.
     pub beta: f64,
+    /// λ₀ of the L0 control; `None` is the method itself.
+    pub l0: Option<f64>,
 }
 
 impl Gate {
@@ -44,11 +49,21 @@ impl Gate {
         }
     }
 
-    /// p_i = σ((α_i − ζ)/τ) (paper eq. 14, 15; the normaliser has value 1 and acts on gradients alone), and ζ.
+    /// p_i = σ((α_i − ζ)/τ) (paper eq. 14, 15; the normaliser has value 1 and acts on gradients alone), and ζ, which is 0 in
+    /// the L0 control.
     pub fn probabilities(&self, alpha: &[f32]) -> (Vec<f64>, f64) {
         let alpha: Vec<f64> = alpha.iter().map(|a| f64::from(*a)).collect();
-        let zeta = self.zeta(&alpha);
+        let zeta = if self.l0.is_some() { 0.0 } else { self.zeta(&alpha) };
         (self.shifted(&alpha, zeta), zeta)
+    }
+
+    /// α of these p, so that p at the budget's share of the space has α = 0.
+    pub fn alpha(&self, p: &[Option<f64>]) -> Vec<f32> {
+        let known = || p.iter().zip(&self.sizes).filter_map(|(p, size)| p.map(|p| (p, size)));
+        let share = known().map(|(p, size)| p * size).sum::<f64>() / known().map(|(_, size)| size).sum::<f64>();
+        let cut = |p: f64| p.clamp(MARGIN, 1.0 - MARGIN);
+        let alpha = |p: f64| self.tau * (logit(cut(p)) - logit(cut(share)));
+        p.iter().map(|p| p.map_or(0.0, |p| alpha(p) as f32)).collect()
     }
 
     fn shifted(&self, alpha: &[f64], zeta: f64) -> Vec<f64> {
@@ -56,20 +71,48 @@ impl Gate {
         alpha.iter().map(p).collect()
     }
 
-    /// z_i = σ((logit u_i + logit p_i)/β), so that P(z > ½) = p (paper eq. 7).
+    /// z_i = σ((logit u_i + logit p_i)/β), so that P(z > ½) = p (paper eq. 7); stretched and cut off in the L0 control.
     pub fn sample(&self, p: &[f64], u: &[f64]) -> Vec<f64> {
         let z =
             |(p, u): (&f64, &f64)| sigmoid(((logit(u.clamp(MARGIN, 1.0 - MARGIN)) + logit(*p)) / self.beta).max(FLOOR));
-        p.iter().zip(u).map(z).collect()
+        p.iter().zip(u).map(|pair| self.stretched(z(pair))).collect()
+    }
+
+    /// The gates of an evaluation: z = p, stretched and cut off in the L0 control.
+    pub fn soft(&self, p: &[f64]) -> Vec<f64> {
+        p.iter().map(|p| self.stretched(*p)).collect()
+    }
+
+    fn stretched(&self, z: f64) -> f64 {
+        let (l, r) = STRETCH;
+        if self.l0.is_some() { (z * (r - l) + l).clamp(0.0, 1.0) } else { z }
     }
 
     /// ∂L/∂α from g_i = ∂L/∂z_i in closed form; no gradient flows through ζ, and the normaliser makes the p compete:
     /// `(1/τ) p_j (1 − p_j) [G_j − Σ G_i p_i / Σ p_i]`, `G_i = g_i z_i (1 − z_i) / (β p_i (1 − p_i))`.
+    ///
+    /// In the L0 control nothing competes, and the penalty's gradient is added.
     pub fn structural_gradient(&self, g: &[f64], p: &[f64], z: &[f64]) -> Vec<f64> {
+        if let Some(penalty) = self.l0 {
+            return self.l0_gradient(penalty, g, p, z);
+        }
         let big: Vec<f64> =
             g.iter().zip(p).zip(z).map(|((g, p), z)| g * z * (1.0 - z) / (self.beta * p * (1.0 - p))).collect();
         let mean = big.iter().zip(p).map(|(g, p)| g * p).sum::<f64>() / p.iter().sum::<f64>();
         big.iter().zip(p).map(|(g, p)| p * (1.0 - p) / self.tau * (g - mean)).collect()
+    }
+
+    /// `g_j (r − l) s_j (1 − s_j) / (β τ)` of the gate s before it was stretched to z, 0 where z was cut off, and that of
+    /// `λ₀ Σ σ(logit p_j − β log(−l/r))`, the expected number of gates above 0.
+    fn l0_gradient(&self, penalty: f64, g: &[f64], p: &[f64], z: &[f64]) -> Vec<f64> {
+        let (l, r) = STRETCH;
+        let gradient = |((g, p), z): ((&f64, &f64), &f64)| {
+            let s = (z - l) / (r - l);
+            let through = if *z > 0.0 && *z < 1.0 { g * (r - l) * s * (1.0 - s) / self.beta } else { 0.0 };
+            let open = sigmoid(logit(*p) - self.beta * (-l / r).ln());
+            (through + penalty * open * (1.0 - open)) / self.tau
+        };
+        g.iter().zip(p).zip(z).map(gradient).collect()
     }
 
     /// `E[N] = Σ p_i |δ_i|` (paper eq. 16).
@@ -92,7 +135,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn gate(sizes: &[f64], budget: f64) -> Gate {
-        Gate { sizes: sizes.to_vec(), budget, tau: 1.0, beta: 1.0 }
+        Gate { sizes: sizes.to_vec(), budget, tau: 1.0, beta: 1.0, l0: None }
     }
 
     #[track_caller]
@@ -139,6 +182,43 @@ mod tests {
             value(&alpha, detached)
         };
         (0..alpha.len()).map(|j| (shifted(j, 1e-5) - shifted(j, -1e-5)) / 2e-5).collect()
+    }
+
+    #[test]
+    fn alpha_of_p_gives_p_back() {
+        let gate = gate(&[2048.0, 1024.0, 5120.0, 1024.0], 4096.0);
+        let p = gate.probabilities(&[0.5, -1.0, 2.0, 0.25]).0;
+        let known: Vec<_> = p.iter().map(|p| Some(*p)).collect();
+        close(&gate.probabilities(&gate.alpha(&known)).0, &p);
+        let share = p.iter().zip(&gate.sizes).map(|(p, size)| p * size).sum::<f64>() / 9216.0;
+        assert_eq!(gate.alpha(&[Some(share), Some(share), Some(share), None]), [0.0; 4]);
+    }
+
+    /// Of the L0 control: the gradient of `Σ g z(α) + λ₀ Σ P(z > 0)` by a central difference, and gates that are cut off.
+    #[test]
+    fn the_l0_control() {
+        let gate = Gate { l0: Some(0.3), tau: 0.7, beta: 0.66, ..gate(&[1.0; 5], 2.0) };
+        let (alpha, u, g) = ([0.3, -1.0, 1.5, -4.0, 4.0], [0.4, 0.6, 0.3, 0.1, 0.9], [1.0, -2.0, 0.5, 3.0, -1.0]);
+        let value = |alpha: &[f64]| {
+            let p = gate.shifted(alpha, 0.0);
+            let open = |p: &f64| sigmoid(logit(*p) - gate.beta * (0.1f64 / 1.1).ln());
+            let through: f64 = gate.sample(&p, &u).iter().zip(&g).map(|(z, g)| z * g).sum();
+            through + 0.3 * p.iter().map(open).sum::<f64>()
+        };
+        let (p, zeta) = gate.probabilities(&alpha.map(|a: f64| a as f32));
+        let z = gate.sample(&p, &u);
+        assert_eq!((zeta, z[3], z[4]), (0.0, 0.0, 1.0));
+        let numeric: Vec<f64> = (0..5)
+            .map(|j| {
+                let shifted = |h: f64| {
+                    let mut alpha = alpha;
+                    alpha[j] += h;
+                    value(&alpha)
+                };
+                (shifted(1e-5) - shifted(-1e-5)) / 2e-5
+            })
+            .collect();
+        close(&gate.structural_gradient(&g, &p, &z), &numeric);
     }
 
     proptest! {

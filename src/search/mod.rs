@@ -3,9 +3,13 @@
 
 mod bilevel;
 mod gate;
+mod settings;
 mod state;
 mod step;
+#[cfg(test)]
+mod tests;
 
-pub use bilevel::{Found, Order, Settings, search};
+pub use bilevel::{Found, search};
 pub use gate::Gate;
+pub use settings::{DevGates, Masks, Order, Settings};
 pub(crate) use step::Bilevel;

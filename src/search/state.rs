@@ -6,6 +6,7 @@ use crate::train::{AdamW, Checkpoint, Result};
 pub(crate) struct State {
     pub(super) step: usize,
     pub(super) values: Vec<f32>,
+    /// −∞ where a module is searched no further.
     pub(super) alpha: Vec<f32>,
     pub(super) delta_optimiser: AdamW,
     pub(super) structural_optimiser: AdamW,
@@ -16,15 +17,15 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Before the first step, with δ's initial values and α = 0 for so many modules.
-    pub(crate) fn new(values: Vec<f32>, modules: usize) -> Self {
+    /// Before the first step, with the initial values of δ and α.
+    pub(super) fn new(values: Vec<f32>, alpha: Vec<f32>) -> Self {
         Self {
             step: 0,
             delta_optimiser: AdamW::new(values.len()),
-            structural_optimiser: AdamW::new(modules),
+            structural_optimiser: AdamW::new(alpha.len()),
             values,
-            alpha: vec![0.0; modules],
-            best_alpha: vec![0.0; modules],
+            best_alpha: alpha.clone(),
+            alpha,
             best_score: None,
             best_step: 0,
             losses: Vec::new(),

@@ -1,28 +1,45 @@
 //! One step of bi-level optimisation, on whatever batches.
 
 use super::state::State;
-use super::{Gate, Order, Settings};
-use crate::delta::{Layout, Single};
-use crate::structure::Space;
+use super::{DevGates, Gate, Masks, Order, Settings};
+use crate::delta::{Layout, Single, Tracked};
+use crate::structure::{DeltaModule, Space, choose};
 use crate::t5::Backbone;
-use crate::train::{Batch, Error, Report, Result, clip_global_norm, generator, linear_decay, pass};
+use crate::train::{Batch, Error, Point, Report, Result, clip_global_norm, generator, linear_decay, passes};
 use rand::RngExt;
+use std::ops::Range;
+
+/// Saliency moves α by this much at most, in units of τ.
+const MOST_SALIENT: f64 = 4.0;
 
 /// What all steps of a search share.
 pub(crate) struct Bilevel<'a> {
     backbone: &'a Backbone,
     settings: Settings,
+    modules: Vec<DeltaModule>,
+    /// Of the whole space.
     pub(super) layout: Layout,
-    pub(super) gate: Gate,
+    gate: Gate,
+    live: Live,
+}
+
+/// The modules that are still searched.
+struct Live {
+    /// Their numbers in the space.
+    modules: Vec<usize>,
+    /// Their values' places in the whole layout.
+    ranges: Vec<Range<usize>>,
+    layout: Layout,
+    gate: Gate,
 }
 
 /// Gradients of one gated pass.
-struct Gated {
-    loss: f64,
-    /// With respect to δ.
-    values: Vec<f32>,
+pub(super) struct Gated {
+    pub(super) loss: f64,
+    /// With respect to δ; of a pass for gates, only the outer factors'.
+    pub(super) values: Vec<f32>,
     /// With respect to z.
-    gates: Vec<f64>,
+    pub(super) gates: Vec<f64>,
 }
 
 impl<'a> Bilevel<'a> {
@@ -31,104 +48,272 @@ impl<'a> Bilevel<'a> {
     /// # Errors
     /// If a setting is out of its range, or a module stands where the backbone has no place.
     pub(crate) fn new(backbone: &'a Backbone, space: &Space, budget: usize, settings: &Settings) -> Result<Self> {
-        let positive = [
-            ("learning_rate", settings.learning_rate),
-            ("structural_learning_rate", settings.structural_learning_rate),
-            ("clip", settings.clip),
-            ("tau", settings.tau),
-            ("beta", settings.beta),
-            ("epsilon", settings.epsilon),
-        ];
-        if let Some((name, value)) = positive.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
-            return Err(Error::Setting(format!("{name} {value} must be positive")));
+        settings.check()?;
+        if ![0, space.len()].contains(&settings.warm_start.len()) {
+            let given = settings.warm_start.len();
+            return Err(Error::Setting(format!("warm_start has {given} values for {} modules", space.len())));
         }
-        if settings.steps == 0 || settings.batch_size == 0 || settings.evaluations == 0 {
-            return Err(Error::Setting("steps, batch_size and evaluations must be at least 1".into()));
-        }
-        let sizes = space.sizes().iter().map(|size| *size as f64).collect();
-        Ok(Self {
-            backbone,
-            settings: settings.clone(),
-            layout: Layout::new(&backbone.positions, space.modules())?,
-            gate: Gate { sizes, budget: budget as f64, tau: settings.tau, beta: settings.beta },
-        })
+        let sizes: Vec<_> = space.sizes().iter().map(|size| *size as f64).collect();
+        let layout = Layout::new(&backbone.positions, space.modules())?;
+        let gate = Gate { sizes, budget: budget as f64, tau: settings.tau, beta: settings.beta, l0: settings.l0 };
+        let live = Live {
+            modules: (0..space.len()).collect(),
+            ranges: layout.ranges().collect(),
+            layout: layout.clone(),
+            gate: gate.clone(),
+        };
+        Ok(Self { backbone, settings: settings.clone(), modules: space.modules().to_vec(), layout, gate, live })
     }
 
     /// Before the first step.
     pub(crate) fn start(&self) -> State {
-        State::new(self.layout.init(&mut generator(self.settings.seed, "init", 0)), self.gate.sizes.len())
+        let values = self.layout.init(&mut generator(self.settings.seed, "init", 0));
+        let alpha = match self.settings.warm_start.as_slice() {
+            [] => vec![0.0; self.modules.len()],
+            p => self.gate.alpha(p),
+        };
+        State::new(values, alpha)
+    }
+
+    /// α by each module's saliency at its initial values, over these batches: the logarithm of `‖∂L/∂θ‖₁` of its outer factors θ,
+    /// by which the loss would fall in a step of the sign of the gradient; the median is 0.
+    pub(super) fn salient(
+        &self,
+        values: &[f32],
+        batches: impl IntoIterator<Item = Result<Vec<Batch>>>,
+    ) -> Result<Vec<f32>> {
+        let mut sums = vec![0.0; self.modules.len()];
+        let all = vec![1.0; self.modules.len()];
+        for batch in batches {
+            let gradient = self.pass(0, 0, values, &all, &batch?, Tracked::Outer)?.values;
+            for (sum, range) in sums.iter_mut().zip(self.layout.ranges()) {
+                *sum += gradient[range].iter().map(|g| f64::from(g.abs())).sum::<f64>();
+            }
+        }
+        let logarithms: Vec<f64> = sums.iter().map(|sum| sum.max(f64::MIN_POSITIVE).ln()).collect();
+        let mut sorted = logarithms.clone();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted[sorted.len() / 2]; // a dead module's logarithm would move the mean
+        let alpha =
+            |logarithm: &f64| (self.settings.tau * (logarithm - middle).clamp(-MOST_SALIENT, MOST_SALIENT)) as f32;
+        Ok(logarithms.iter().map(alpha).collect())
     }
 
     /// One step: z from one draw of u, shared by all passes; α by Adam, then δ by AdamW (paper eq. 10–13).
     ///
     /// # Errors
     /// If a loss is no longer a number.
-    pub(crate) fn step(&self, state: &mut State, delta: &[Batch], structural: &[Batch]) -> Result<Report> {
-        let settings = &self.settings;
+    pub(crate) fn step(&mut self, state: &mut State, delta: &[Batch], structural: &[Batch]) -> Result<Report> {
+        self.follow(state)?;
+        let (settings, live) = (&self.settings, &self.live);
         let rate = linear_decay(settings.learning_rate, state.step, settings.steps);
         let structural_rate = linear_decay(settings.structural_learning_rate, state.step, settings.steps);
-        let mut draw = generator(settings.seed, "gates", state.step as u64);
-        let u: Vec<f64> = state.alpha.iter().map(|_| draw.random()).collect();
-        let (p, zeta) = self.gate.probabilities(&state.alpha);
-        let z = self.gate.sample(&p, &u);
+        let (p, zeta) = live.gate.probabilities(&live.pick(&state.alpha));
+        let z = live.gate.sample(&p, &self.draw(state, "gates"));
+        let values = live.gather(&state.values);
 
-        let own = self.pass(&state.values, &z, delta)?;
-        let virtual_step = perturbed(&state.values, &own.values, -rate);
-        let other = self.pass(&virtual_step, &z, structural)?;
+        let own = self.pass(state.step, 0, &values, &z, delta, Tracked::All)?;
+        let ahead = match settings.order {
+            Order::First | Order::Second => perturbed(&values, &own.values, -rate),
+            Order::Reference => {
+                let mut ahead = state.values.clone();
+                let gradient = live.scatter(&own.values, ahead.len());
+                state.delta_optimiser.clone().step(&mut ahead, &gradient, rate as f32);
+                live.gather(&ahead)
+            }
+        };
+        let first = settings.order == Order::First;
+        let tracked = if first { Tracked::Outer } else { Tracked::All };
+        let other = self.pass(state.step, 1, &ahead, &z, structural, tracked)?;
         for loss in [own.loss, other.loss] {
             if !loss.is_finite() {
                 return Err(Error::Diverged { loss, step: state.step, rate });
             }
         }
-        let by_gate = match settings.order {
-            Order::First => other.gates,
-            Order::Second => {
-                // ∇²_αδ L_δ · v by a central difference, in z: ∂z/∂α is the same for both sides
-                let v = &other.values;
-                let norm = v.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-                let epsilon = settings.epsilon / (norm + 1e-6);
-                let plus = self.pass(&perturbed(&state.values, v, epsilon), &z, delta)?.gates;
-                let minus = self.pass(&perturbed(&state.values, v, -epsilon), &z, delta)?.gates;
-                let sides = plus.iter().zip(&minus).map(|(plus, minus)| (plus - minus) / (2.0 * epsilon));
-                other.gates.iter().zip(sides).map(|(direct, second)| direct - rate * second).collect()
-            }
+        let by_gate = if first {
+            other.gates
+        } else {
+            let second = self.along(state.step, &values, &z, &other.values, delta)?;
+            other.gates.iter().zip(second).map(|(direct, second)| direct - rate * second).collect()
         };
-        let gradient = self.gate.structural_gradient(&by_gate, &p, &z);
-        let mut gradient: Vec<f32> = gradient.iter().map(|g| *g as f32).collect();
-        clip_global_norm(&mut gradient, settings.clip);
-        state.structural_optimiser.step(&mut state.alpha, &gradient, structural_rate as f32);
+        let gradient = live.gate.structural_gradient(&by_gate, &p, &z);
+        let mut whole = vec![0.0; state.alpha.len()];
+        live.modules.iter().zip(gradient).for_each(|(module, g)| whole[*module] = g as f32);
+        clip_global_norm(&mut whole, settings.clip);
+        state.structural_optimiser.step(&mut state.alpha, &whole, structural_rate as f32);
 
-        let mut gradient = own.values;
+        let gradient = if settings.order == Order::Reference {
+            let (p, _) = live.gate.probabilities(&live.pick(&state.alpha));
+            let z = live.gate.sample(&p, &self.draw(state, "gates of the update"));
+            self.pass(state.step, 4, &values, &z, delta, Tracked::All)?.values
+        } else {
+            own.values
+        };
+        let mut gradient = live.scatter(&gradient, state.values.len());
         clip_global_norm(&mut gradient, settings.clip);
         state.delta_optimiser.step(&mut state.values, &gradient, rate as f32);
         state.losses.push(own.loss);
         state.step += 1;
+        let expected = live.gate.expected_parameters(&p);
         Ok(Report {
             step: state.step,
             total_steps: settings.steps,
             loss: own.loss,
             structural_loss: Some(other.loss),
-            expected_parameters: Some(self.gate.expected_parameters(&p)),
-            zeta: Some(zeta),
+            expected_parameters: Some(expected),
+            zeta: settings.l0.is_none().then_some(zeta),
             // enough for a live picture, little enough for the wire
-            probabilities: state.step.is_multiple_of(10).then_some(p),
+            probabilities: state.step.is_multiple_of(10).then(|| live.spread(&p, self.modules.len())),
             dev_score: None,
         })
     }
 
-    /// Gradients with respect to δ and z at once: the gates are folded into the values on the host.
-    fn pass(&self, values: &[f32], z: &[f64], batch: &[Batch]) -> Result<Gated> {
-        let folded = self.layout.fold_gates(values, z);
-        let mut found = pass(self.backbone, &self.layout, &folded, batch)?;
-        let gates = self.layout.unfold_gradient(values, z, &mut found.gradient);
-        Ok(Gated { loss: found.loss, values: found.gradient, gates })
+    /// p of every module of the space, 0 where it is searched no further.
+    pub(super) fn probabilities(&self, alpha: &[f32]) -> Result<Vec<f64>> {
+        let live = self.live(alpha)?;
+        Ok(live.spread(&live.gate.probabilities(&live.pick(alpha)).0, self.modules.len()))
     }
 
-    /// All modules of the space with these gates.
-    pub(super) fn gated(&self, values: &[f32], z: &[f64]) -> Single {
-        let folded = self.layout.fold_gates(values, z);
-        Single::new(&self.layout, folded, self.backbone.positions.len(), self.backbone.model.device())
+    /// All modules of the space with the gates of a dev evaluation at these p.
+    pub(super) fn evaluated(&self, values: &[f32], p: &[f64]) -> Result<Single> {
+        let z = match self.settings.dev_gates {
+            DevGates::Soft => self.gate.soft(p),
+            DevGates::Hard => {
+                let sizes: Vec<_> = self.gate.sizes.iter().map(|size| *size as usize).collect();
+                let chosen = choose(self.settings.selection, p, &sizes, self.gate.budget as usize)?;
+                chosen.into_iter().map(|chosen| f64::from(u8::from(chosen))).collect()
+            }
+        };
+        let folded = self.layout.fold_gates(values, &z);
+        Ok(Single::new(&self.layout, folded, self.backbone.positions.len(), self.backbone.model.device()))
     }
+
+    /// Searches those modules no further whose p has collapsed, of whose α nothing is left then.
+    pub(super) fn prune(&self, state: &mut State, p: &[f64]) {
+        let least = self.settings.prune_below * self.gate.budget / self.gate.sizes.iter().sum::<f64>();
+        let collapsed = p.iter().zip(&mut state.alpha).filter(|(p, _)| **p < least);
+        collapsed.for_each(|(_, alpha)| *alpha = f32::NEG_INFINITY);
+    }
+
+    /// Goes on with the modules that the state still searches.
+    fn follow(&mut self, state: &State) -> Result<()> {
+        if self.live.modules.len() != searched(&state.alpha).count() {
+            self.live = self.live(&state.alpha)?;
+        }
+        Ok(())
+    }
+
+    /// The modules that are searched at these α.
+    fn live(&self, alpha: &[f32]) -> Result<Live> {
+        let modules: Vec<_> = searched(alpha).collect();
+        let picked: Vec<_> = modules.iter().map(|module| self.modules[*module].clone()).collect();
+        let all: Vec<_> = self.layout.ranges().collect();
+        let sizes = modules.iter().map(|module| self.gate.sizes[*module]).collect();
+        Ok(Live {
+            layout: Layout::new(&self.backbone.positions, &picked)?,
+            ranges: modules.iter().map(|module| all[*module].clone()).collect(),
+            gate: Gate { sizes, ..self.gate.clone() },
+            modules,
+        })
+    }
+
+    /// u of the modules searched: a module's draw does not depend on which others are.
+    fn draw(&self, state: &State, purpose: &str) -> Vec<f64> {
+        let mut draw = generator(self.settings.seed, purpose, state.step as u64);
+        let all: Vec<f64> = state.alpha.iter().map(|_| draw.random()).collect();
+        self.live.modules.iter().map(|module| all[*module]).collect()
+    }
+
+    /// `∇²_zδ L_δ · v` by a central difference of the gates' gradient along v; ∂z/∂α is the same for both sides.
+    pub(super) fn along(&self, step: usize, values: &[f32], z: &[f64], v: &[f32], delta: &[Batch]) -> Result<Vec<f64>> {
+        let norm = v.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        let epsilon = self.settings.epsilon / (norm + 1e-6);
+        let [plus, minus] = [epsilon, -epsilon].map(|by| perturbed(values, v, by));
+        let sides = self.passes(step, 2, &[&plus, &minus], z, delta, Tracked::Outer)?;
+        Ok(sides[0].gates.iter().zip(&sides[1].gates).map(|(plus, minus)| (plus - minus) / (2.0 * epsilon)).collect())
+    }
+
+    pub(super) fn pass(
+        &self,
+        step: usize,
+        number: usize,
+        values: &[f32],
+        z: &[f64],
+        batch: &[Batch],
+        tracked: Tracked,
+    ) -> Result<Gated> {
+        Ok(self.passes(step, number, &[values], z, batch, tracked)?.remove(0))
+    }
+
+    /// Gradients with respect to δ and z at once, at several δ: the gates are folded into the values on the host. `number` is
+    /// that of the first of these passes in the step.
+    pub(super) fn passes(
+        &self,
+        step: usize,
+        number: usize,
+        points: &[&[f32]],
+        z: &[f64],
+        batch: &[Batch],
+        tracked: Tracked,
+    ) -> Result<Vec<Gated>> {
+        let layout = &self.live.layout;
+        let folded: Vec<_> = points.iter().map(|values| layout.fold_gates(values, z)).collect();
+        let at: Vec<_> = folded
+            .iter()
+            .enumerate()
+            .map(|(index, values)| Point { values, tracked, dropout: self.dropout(step, number + index) })
+            .collect();
+        let found = passes(self.backbone, layout, &at, batch)?;
+        let each = found.into_iter().zip(points).map(|(mut pass, values)| {
+            let gates = layout.unfold_gradient(values, z, &mut pass.gradient);
+            Gated { loss: pass.loss, values: pass.gradient, gates }
+        });
+        Ok(each.collect())
+    }
+
+    /// Rate and masks' seed of the step's pass with this number.
+    fn dropout(&self, step: usize, number: usize) -> Option<(f64, u64)> {
+        let rate = self.settings.dropout;
+        let index = match self.settings.masks {
+            Masks::Shared => step * 8,
+            Masks::Free => step * 8 + number,
+        };
+        (rate > 0.0).then(|| (rate, generator(self.settings.seed, "dropout", index as u64).random()))
+    }
+}
+
+impl Live {
+    fn pick(&self, of: &[f32]) -> Vec<f32> {
+        self.modules.iter().map(|module| of[*module]).collect()
+    }
+
+    fn spread(&self, of: &[f64], len: usize) -> Vec<f64> {
+        let mut all = vec![0.0; len];
+        self.modules.iter().zip(of).for_each(|(module, value)| all[*module] = *value);
+        all
+    }
+
+    /// From the whole layout to that of the modules searched.
+    fn gather(&self, values: &[f32]) -> Vec<f32> {
+        self.ranges.iter().flat_map(|range| &values[range.clone()]).copied().collect()
+    }
+
+    /// And back, 0 elsewhere.
+    fn scatter(&self, values: &[f32], len: usize) -> Vec<f32> {
+        let mut whole = vec![0.0; len];
+        let mut rest = values;
+        for range in &self.ranges {
+            let (part, after) = rest.split_at(range.len());
+            whole[range.clone()].copy_from_slice(part);
+            rest = after;
+        }
+        whole
+    }
+}
+
+/// Numbers of the modules that are searched at these α.
+fn searched(alpha: &[f32]) -> impl Iterator<Item = usize> {
+    alpha.iter().enumerate().filter(|(_, alpha)| alpha.is_finite()).map(|(module, _)| module)
 }
 
 /// `values + by · direction`.

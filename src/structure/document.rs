@@ -1,9 +1,13 @@
-//! Structures: the chosen delta modules, content-addressed, with where they came from.
+//! Structures: the chosen delta modules, content-addressed.
 
 use super::space::canonical_order;
-use super::{Budget, DeltaModule, Error, Positions, Result, Selection, Serving, Shape, Space, choose};
+use super::{
+    DeltaModule, Error, ModuleProbability, Objective, Positions, Provenance, Result, Selection, Serving, Shape, Space,
+    at_budget, choose, choose_by,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// The `format` field of a structure document.
 pub const STRUCTURE_FORMAT: &str = "s3delta.structure/1";
@@ -30,95 +34,6 @@ pub struct Structure {
     pub serving: Option<Serving>,
 }
 
-/// One way in which a structure came about.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Provenance {
-    /// What made it.
-    pub origin: Origin,
-    /// When, in UTC.
-    #[schema(value_type = String, format = DateTime)]
-    pub created: Timestamp,
-    /// Task it was searched on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source_task: Option<String>,
-    /// Digest of that task's data and template.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task_digest: Option<String>,
-    /// Digest of the backbone's weights.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backbone_digest: Option<String>,
-    /// Job that made it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job: Option<String>,
-    /// Digests of the structures it was made from.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parents: Vec<String>,
-    /// Seeds whose p were averaged.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub seeds: Vec<u64>,
-    /// Search settings.
-    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
-    #[schema(value_type = Object)]
-    pub settings: serde_json::Value,
-    /// Name of the search space.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub space: Option<String>,
-    /// Parameters allowed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub budget: Option<usize>,
-    /// Every module of the space with its p, in canonical order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub probabilities: Vec<ModuleProbability>,
-}
-
-/// What made a structure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Origin {
-    /// A search.
-    Search,
-    /// A user's upload or import.
-    Upload,
-    /// A random draw, as a baseline.
-    Random,
-    /// A hand-made baseline such as BitFit.
-    Manual,
-    /// The mean over several structures' p, chosen anew.
-    Average,
-}
-
-/// A module of a search space with the search's probability for it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct ModuleProbability {
-    /// The module.
-    pub module: DeltaModule,
-    /// Its probability p in [0, 1].
-    pub p: f64,
-    /// Its trained parameters.
-    pub parameters: usize,
-}
-
-impl Provenance {
-    /// A provenance of this origin, now, with nothing else known.
-    pub fn new(origin: Origin) -> Self {
-        Self {
-            origin,
-            created: Timestamp::now(),
-            source_task: None,
-            task_digest: None,
-            backbone_digest: None,
-            job: None,
-            parents: Vec::new(),
-            seeds: Vec::new(),
-            settings: serde_json::Value::Null,
-            space: None,
-            budget: None,
-            probabilities: Vec::new(),
-        }
-    }
-}
-
 impl Structure {
     /// A structure of these modules; checks every one and computes the id.
     pub fn new(shape: &Shape, mut modules: Vec<DeltaModule>, provenance: Provenance) -> Result<Self> {
@@ -137,13 +52,21 @@ impl Structure {
         mut provenance: Provenance,
     ) -> Result<Self> {
         let chosen = choose(selection, p, space.sizes(), budget)?;
-        let modules = space.modules().iter().zip(&chosen).filter(|(_, chosen)| **chosen).map(|(m, _)| m.clone());
+        let modules = pick(space.modules(), &chosen).cloned().collect();
         let each = space.modules().iter().zip(p).zip(space.sizes());
-        provenance.probabilities =
-            each.map(|((m, p), size)| ModuleProbability { module: m.clone(), p: *p, parameters: *size }).collect();
+        provenance.probabilities = each
+            .map(|((m, p), size)| ModuleProbability { module: m.clone(), p: *p, deviation: None, parameters: *size })
+            .collect();
         provenance.space = Some(space.name().into());
         provenance.budget = Some(budget);
-        Self::new(space.positions().shape(), modules.collect(), provenance)
+        Self::new(space.positions().shape(), modules, provenance)
+    }
+
+    /// With the deviation of each p, in the order of the space, in the newest provenance.
+    pub fn with_deviations(mut self, deviations: &[f64]) -> Self {
+        let entries = self.provenance.last_mut().into_iter().flat_map(|newest| &mut newest.probabilities);
+        entries.zip(deviations).for_each(|(entry, deviation)| entry.deviation = Some(*deviation));
+        self
     }
 
     /// Checks an uploaded document: format, modules, order, probabilities and, if given, its id.
@@ -161,9 +84,10 @@ impl Structure {
         for entry in self.provenance.iter().flat_map(|provenance| &provenance.probabilities) {
             let id = entry.module.check(&positions)?;
             let parameters = entry.module.kind.parameters(positions.site(id));
-            if !(0.0..=1.0).contains(&entry.p) || entry.parameters != parameters {
+            let within = |value: f64| (0.0..=1.0).contains(&value);
+            if !within(entry.p) || !entry.deviation.is_none_or(within) || entry.parameters != parameters {
                 return Err(Error::Document(format!(
-                    "the probability of {} at `{}` must lie in 0..1 and its parameters be {parameters}, \
+                    "the probability of {} at `{}` and its deviation must lie in 0..1 and its parameters be {parameters}, \
                      not p {} and {} parameters",
                     entry.module.kind.name().as_str(),
                     entry.module.position,
@@ -215,20 +139,84 @@ impl Structure {
         }
     }
 
-    /// The same search's structure at another budget: its p, chosen anew.
-    pub fn with_budget(&self, budget: Budget, backbone_parameters: usize, selection: Selection) -> Result<Self> {
-        let searched = self.provenance.iter().rev().find(|provenance| !provenance.probabilities.is_empty());
-        let Some(searched) = searched else {
+    /// The newest provenance that tells p of a space.
+    pub fn searched(&self) -> Option<&Provenance> {
+        self.provenance.iter().rev().find(|provenance| !provenance.probabilities.is_empty())
+    }
+
+    /// p of these modules by the newest search that tells it.
+    pub fn probabilities_of(&self, modules: &[DeltaModule]) -> Vec<Option<f64>> {
+        let told = self.searched().into_iter().flat_map(|searched| &searched.probabilities);
+        let told: HashMap<_, _> = told.map(|entry| (entry.module.signature(), entry.p)).collect();
+        modules.iter().map(|module| told.get(&module.signature()).copied()).collect()
+    }
+
+    /// The same search's structure under another budget, of which ζ is solved anew, or by another objective; `costs` are those
+    /// of the modules of [`Searched::space`].
+    pub fn chosen_anew(
+        &self,
+        searched: &Searched,
+        budget: usize,
+        selection: Selection,
+        objective: Option<(Objective, &[f64])>,
+    ) -> Result<Self> {
+        let Searched { provenance, space } = searched;
+        let p = searched.p_at(budget);
+        let chosen = match objective {
+            None => choose(selection, &p, space.sizes(), budget)?,
+            Some((Objective { weight, .. }, costs)) => choose_by(selection, &p, space.sizes(), budget, costs, weight)?,
+        };
+        let modules: Vec<_> = pick(space.modules(), &chosen).cloned().collect();
+        if modules.is_empty() {
+            return Err(Error::Budget("no module is worth its cost at this weight: give a smaller one".into()));
+        }
+        let provenance = Provenance {
+            parents: vec![self.id.clone()],
+            created: Timestamp::now(),
+            budget: Some(budget),
+            objective: objective.map(|(objective, _)| objective),
+            ..provenance.clone()
+        };
+        Self::new(&self.shape, modules, provenance)
+    }
+
+    /// What the newest search told of its space.
+    pub fn searched_space(&self) -> Result<Searched> {
+        let Some(provenance) = self.searched() else {
             return Err(Error::Document(format!("structure {} has no probabilities to choose from anew", self.id)));
         };
-        let modules = searched.probabilities.iter().map(|entry| entry.module.clone()).collect();
-        let name = searched.space.as_deref().unwrap_or("unnamed");
+        let modules = provenance.probabilities.iter().map(|entry| entry.module.clone()).collect();
+        let name = provenance.space.as_deref().unwrap_or("unnamed");
         let space = Space::from_modules(name, Positions::new(&self.shape), modules)?;
-        let p: Vec<_> = searched.probabilities.iter().map(|entry| entry.p).collect();
-        let budget = budget.resolve(&space, backbone_parameters)?;
-        let provenance = Provenance { parents: vec![self.id.clone()], created: Timestamp::now(), ..searched.clone() };
-        Self::discretise(&space, &p, budget, selection, provenance)
+        Ok(Searched { provenance: provenance.clone(), space })
     }
+}
+
+/// A search's space with what it told of it.
+#[derive(Debug, Clone)]
+pub struct Searched {
+    provenance: Provenance,
+    /// The space.
+    pub space: Space,
+}
+
+impl Searched {
+    /// Parameters that the search allowed.
+    pub fn budget(&self) -> Option<usize> {
+        self.provenance.budget
+    }
+
+    /// p of each module, ζ solved anew where the budget is another.
+    pub fn p_at(&self, budget: usize) -> Vec<f64> {
+        let p: Vec<_> = self.provenance.probabilities.iter().map(|entry| entry.p).collect();
+        // the L0 control knows no ζ
+        let same = self.budget() == Some(budget) || self.provenance.settings["l0"].is_number();
+        if same { p } else { at_budget(&p, self.space.sizes(), budget) }
+    }
+}
+
+fn pick<'a, T>(of: &'a [T], chosen: &'a [bool]) -> impl Iterator<Item = &'a T> {
+    of.iter().zip(chosen).filter(|(_, chosen)| **chosen).map(|(one, _)| one)
 }
 
 fn touches_lm_head(modules: &[DeltaModule]) -> bool {
@@ -248,7 +236,7 @@ fn digest(shape: &Shape, modules: &[DeltaModule]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::structure::Kind;
+    use crate::structure::{Kind, Origin, ServingCost};
 
     fn shape() -> Shape {
         Shape::small()
@@ -316,8 +304,27 @@ mod tests {
         let provenance = Provenance::new(Origin::Search);
         let small = Structure::discretise(&space, &p, 500, Selection::Exact, provenance).unwrap();
         assert!(small.parameters() <= 500);
-        let large = small.with_budget(Budget::Share(0.5), 1_000_000, Selection::Exact).unwrap();
-        assert!(large.parameters() > 500 && large.parameters() <= space.parameters() / 2 + 1);
-        assert_eq!(large.provenance[0].parents, [small.id]);
+        let (searched, half) = (small.searched_space().unwrap(), space.parameters() / 2);
+        assert_eq!(searched.p_at(500), p, "the search's own budget changes nothing");
+        let large = small.chosen_anew(&searched, half, Selection::Exact, None).unwrap();
+        assert!(large.parameters() > 500 && large.parameters() <= half);
+        assert_eq!((&large.provenance[0].parents, large.provenance[0].budget), (&vec![small.id.clone()], Some(half)));
+        let costs: Vec<_> = (0..space.len()).map(|i| if i % 2 == 0 { 1.0 } else { 0.0 }).collect();
+        let by = |weight| {
+            let objective = Objective { cost: ServingCost::PreferDecoder, weight };
+            small.chosen_anew(&searched, half, Selection::Exact, Some((objective, &costs)))
+        };
+        assert_eq!(by(0.0).unwrap().id, large.id);
+        let odd = by(10.0).unwrap();
+        let at = |module: &DeltaModule| space.modules().iter().position(|other| other == module).unwrap();
+        assert!(odd.modules.iter().all(|module| at(module) % 2 == 1));
+        assert_eq!(odd.provenance[0].objective.unwrap().weight, 10.0);
+        let nothing = small.chosen_anew(
+            &searched,
+            half,
+            Selection::Exact,
+            Some((Objective { cost: ServingCost::Bytes, weight: 10.0 }, &vec![1.0; space.len()])),
+        );
+        assert!(nothing.unwrap_err().to_string().contains("no module is worth its cost"));
     }
 }

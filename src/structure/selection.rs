@@ -58,6 +58,33 @@ pub fn average(of: &[Vec<f64>]) -> Vec<f64> {
     (0..length).map(|i| of.iter().map(|p| p[i]).sum::<f64>() / count).collect()
 }
 
+/// p under another budget: all logits shifted alike, so that Σ p_i |δ_i| is the budget, or just below it. That is ζ solved anew
+/// over the same structural parameters, whatever τ is. A p of 0 or 1 stays what it is.
+pub fn at_budget(p: &[f64], sizes: &[usize], budget: usize) -> Vec<f64> {
+    let at = |shift: f64| {
+        let shifted = |p: &f64| 1.0 / (1.0 + (1.0 / p - 1.0) * (-shift).exp()); // σ(logit p + shift)
+        p.iter().map(|p| if *p > 0.0 { shifted(p) } else { 0.0 }).collect::<Vec<_>>()
+    };
+    let size = |p: &[f64]| p.iter().zip(sizes).map(|(p, size)| p * *size as f64).sum::<f64>();
+    let (mut low, mut high) = (-60.0, 60.0);
+    for _ in 0..80 {
+        let middle = f64::midpoint(low, high);
+        if size(&at(middle)) > budget as f64 {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    at(low)
+}
+
+/// Sample standard deviation of several p of each module over the same space; 0 for one.
+pub fn deviation(of: &[Vec<f64>]) -> Vec<f64> {
+    let (mean, free) = (average(of), of.len().saturating_sub(1).max(1) as f64);
+    let squares = |i: usize| of.iter().map(|p| (p[i] - mean[i]).powi(2)).sum::<f64>();
+    (0..mean.len()).map(|i| (squares(i) / free).sqrt()).collect()
+}
+
 fn greedy(p: &[f64], sizes: &[usize], budget: usize) -> Vec<bool> {
     let mut order: Vec<_> = (0..p.len()).collect();
     order.sort_by(|a, b| p[*b].total_cmp(&p[*a])); // stable: earlier first on a tie
@@ -138,7 +165,43 @@ mod tests {
         (0..1usize << p.len()).filter(fits).map(|set| pick(set).map(|i| p[i]).sum::<f64>()).fold(0.0, f64::max)
     }
 
+    #[test]
+    fn several_searches_are_summed_up() {
+        let of = [vec![0.1, 0.5, 0.0], vec![0.3, 0.5, 0.0]];
+        let near = |found: Vec<f64>, wanted: [f64; 3]| found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-12);
+        assert!(near(average(&of), [0.2, 0.5, 0.0]));
+        assert!(near(deviation(&of), [0.02f64.sqrt(), 0.0, 0.0]));
+        assert!(near(deviation(&of[..1]), [0.0; 3]));
+    }
+
     proptest! {
+        /// ζ solved anew: p = σ((α − ζ)/τ) at one budget becomes that at another, whatever τ.
+        #[test]
+        fn another_budget_is_another_zeta(
+            modules in prop::collection::vec((-5.0f64..5.0, 1usize..5000), 2..30),
+            tau in 0.3f64..3.0,
+            shares in (0.01f64..0.9, 0.01f64..0.9),
+        ) {
+            let (alpha, sizes): (Vec<_>, Vec<_>) = modules.into_iter().unzip();
+            let total = sizes.iter().sum::<usize>() as f64;
+            let size = |p: &[f64]| p.iter().zip(&sizes).map(|(p, size)| p * *size as f64).sum::<f64>();
+            let solve = |budget: f64| {
+                let p = |zeta: f64| alpha.iter().map(|a| 1.0 / (1.0 + ((zeta - a) / tau).exp())).collect::<Vec<_>>();
+                let (mut low, mut high) = (-100.0, 100.0);
+                for _ in 0..100 {
+                    let middle = f64::midpoint(low, high);
+                    if size(&p(middle)) > budget { low = middle } else { high = middle }
+                }
+                p(high)
+            };
+            let budget = (shares.1 * total) as usize;
+            let found = at_budget(&solve(shares.0 * total), &sizes, budget);
+            prop_assert!(size(&found) <= budget as f64);
+            for (found, wanted) in found.iter().zip(solve(budget as f64)) {
+                prop_assert!((found - wanted).abs() < 1e-6, "{found} {wanted}");
+            }
+        }
+
         #[test]
         fn never_over_budget_and_exact_is_best(
             modules in prop::collection::vec((0.0f64..1.0, 1usize..40), 1..11),

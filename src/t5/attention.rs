@@ -1,6 +1,7 @@
 //! Multi-head attention without scaling, as T5 has it, over whole sequences or over cached keys and values.
 
-use super::kernels::attention;
+use super::dropout::dropped;
+use super::kernels::{attention, attention_by};
 use super::sharing::Sharing;
 use super::{Deltas, LinearGroup};
 use crate::structure::PositionId;
@@ -87,13 +88,17 @@ impl Attention {
         deltas: &dyn Deltas,
     ) -> Tensor<3> {
         let KeysValues { keys, values } = keys_values;
-        let mixed = attention(query, keys, values, bias.cloned()); // [batch, len, heads · d_kv]
+        let bias = bias.cloned();
+        let mixed = match deltas.dropout() {
+            None => attention(query, keys, values, bias), // [batch, len, heads · d_kv]
+            Some(_) => attention_by(query, keys, values, bias, |weights| dropped(weights, deltas)),
+        };
         let mixed = if let Some(sharing) = sharing { sharing.by_row(mixed) } else { mixed };
         if !deltas.touches(self.position) {
             return self.output.forward_onto(residual, mixed, deltas);
         }
         let y = self.output.forward_one(mixed, deltas);
-        residual + deltas.output(self.position, x, y)
+        residual + dropped(deltas.output(self.position, x, y), deltas)
     }
 
     /// The module's input with what deltas make of it.

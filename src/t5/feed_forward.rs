@@ -1,5 +1,6 @@
 //! The feed-forward layer, plain (v1.0) or gated (v1.1).
 
+use super::dropout::dropped;
 use super::{Activation, Deltas, LinearGroup};
 use crate::structure::PositionId;
 use burn::tensor::Tensor;
@@ -21,16 +22,16 @@ impl FeedForward {
         }
         let x = deltas.input(self.position, x);
         let y = self.output.forward_one(self.hidden(x.clone(), deltas), deltas);
-        residual + deltas.output(self.position, &x, y)
+        residual + dropped(deltas.output(self.position, &x, y), deltas)
     }
 
     /// `[batch, len, d] -> [batch, len, d_ff]`.
     fn hidden(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<3> {
-        if self.activation == Activation::RELU
-            && let Some(hidden) = self.input.forward_relu(x.clone(), deltas)
-        {
-            return hidden;
-        }
-        self.activation.forward(self.input.forward_side_by_side(x, deltas))
+        let hidden = match self.activation {
+            Activation::RELU => self.input.forward_relu(x.clone(), deltas),
+            _ => None,
+        };
+        let plain = || self.activation.forward(self.input.forward_side_by_side(x, deltas));
+        dropped(hidden.unwrap_or_else(plain), deltas)
     }
 }

@@ -1,6 +1,6 @@
 //! The one hook through which deltas act on the forward pass.
 
-use super::{LinearGroup, Normed};
+use super::{Dropout, LinearGroup, Normed};
 use crate::structure::PositionId;
 use burn::tensor::Tensor;
 
@@ -18,6 +18,11 @@ pub trait Deltas: Sync {
     /// The same for these rows of the batch, in this order; a row may be named more than once. `None` where every row is
     /// treated alike, so that nothing changes.
     fn select(&self, _rows: &[usize]) -> Option<Box<dyn Deltas>> {
+        None
+    }
+
+    /// Dropout of the pass, of everything at once and not by position; none while serving.
+    fn dropout(&self) -> Option<&Dropout> {
         None
     }
 

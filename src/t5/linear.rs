@@ -1,6 +1,7 @@
 //! Linear maps that share their input, multiplied as one.
 
 use super::Deltas;
+use super::dropout::dropped;
 use super::kernels::{Int8, Panels};
 use crate::structure::PositionId;
 use burn::tensor::{Bytes, DType, Device, Tensor};
@@ -187,10 +188,10 @@ impl LinearGroup {
         self.forward(x, deltas).pop().expect("a group has at least one part")
     }
 
-    /// `residual` plus the output of a group of one, in one pass where nothing stands between.
+    /// `residual` plus the output of a group of one under dropout, in one pass where nothing stands between.
     pub(super) fn forward_onto(&self, residual: Tensor<3>, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<3> {
-        if self.touched(deltas) {
-            return residual + self.forward_one(x, deltas);
+        if self.touched(deltas) || deltas.dropout().is_some() {
+            return residual + dropped(self.forward_one(x, deltas), deltas);
         }
         let shape = residual.dims();
         self.weight.product_onto(flat(residual), flat(x)).reshape(shape)

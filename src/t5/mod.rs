@@ -13,6 +13,7 @@ mod config;
 mod config_file;
 mod decode;
 pub mod device;
+mod dropout;
 mod encoded;
 mod error;
 mod feed_forward;
@@ -43,6 +44,7 @@ pub use decode::{
     Token, generate, processors,
 };
 pub use device::{DeviceChoice, DeviceError};
+pub use dropout::Dropout;
 pub use encoded::{Encoded, Memory};
 pub use error::{Error, Result};
 pub use hook::{Deltas, Frozen};

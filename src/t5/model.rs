@@ -1,6 +1,7 @@
 //! The whole model: embedding, encoder, decoder, output layer.
 
 use super::attention::Attention;
+use super::dropout::dropped;
 use super::score::Sources;
 use super::sharing::Sharing;
 use super::source::{ParameterSource, ParameterSpec, parameter_specs};
@@ -89,7 +90,8 @@ impl T5 {
 
     /// Encodes a batch.
     pub fn encode(&self, batch: &TokenBatch, deltas: &dyn Deltas) -> Encoded {
-        let hidden = self.encoder.encode(self.embed(batch), batch.mask(&self.device), deltas);
+        let embedded = dropped(self.embed(batch), deltas);
+        let hidden = self.encoder.encode(embedded, batch.mask(&self.device), deltas);
         Encoded { hidden, lengths: batch.lengths().to_vec() }
     }
 
@@ -123,7 +125,8 @@ impl T5 {
     /// Logits under teacher forcing: `inputs` are the decoder's input ids (the start id first) -> `[batch, len, vocab]`.
     pub fn decode(&self, encoded: &Encoded, inputs: &TokenBatch, deltas: &dyn Deltas) -> Tensor<3> {
         let context = |attention: &Attention| attention.project_context(encoded.hidden.clone(), deltas);
-        let x = self.decoder.decode(self.embed(inputs), context, encoded.mask().as_ref(), deltas);
+        let embedded = dropped(self.embed(inputs), deltas);
+        let x = self.decoder.decode(embedded, context, encoded.mask().as_ref(), deltas);
         self.logits(x, deltas)
     }
 

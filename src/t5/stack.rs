@@ -2,6 +2,7 @@
 
 use super::attention::{Attention, Context, KeysValues};
 use super::cache::Cache;
+use super::dropout::dropped;
 use super::encoded::{Encoded, Memory};
 use super::feed_forward::FeedForward;
 use super::norm::Norm;
@@ -171,7 +172,7 @@ impl Stack {
 
     /// The end of a pass that is through all blocks.
     pub(super) fn end(&self, pass: Pass, deltas: &dyn Deltas) -> Tensor<3> {
-        self.last_norm.forward(pass.x, deltas)
+        dropped(self.last_norm.forward(pass.x, deltas), deltas)
     }
 
     /// Number of blocks.
@@ -199,7 +200,7 @@ impl Stack {
             let cross = Context { keys_values: context(attention), bias: mask, sharing: None };
             x = block.forward(x, bias.of(index), Some(cross), |own| own, deltas);
         }
-        self.last_norm.forward(x, deltas)
+        dropped(self.last_norm.forward(x, deltas), deltas)
     }
 
     /// The decoder over trees of tokens: `x [rows, nodes, d]`, padded on the right, `-> [rows, nodes, d]`. `context` gives a

@@ -67,13 +67,20 @@ impl EncodedTask {
         }
     }
 
-    /// Train in two halves by `seed`: D_δ for delta weights, D_α for structural parameters; an odd row goes to D_δ.
-    pub fn halves(&self, seed: u64) -> (Vec<Example>, Vec<Example>) {
+    /// Train in two parts by `seed`: D_δ for delta weights, this share of the rows, rounded up; D_α for structural parameters.
+    /// Either has a row where there are two.
+    pub fn parts(&self, seed: u64, delta_share: f64) -> (Vec<Example>, Vec<Example>) {
         let mut all = self.train.clone();
         all.shuffle(&mut generator(seed, "halves", 0));
-        let second = all.split_off(all.len().div_ceil(2));
+        let second = all.split_off(delta_rows(all.len(), delta_share));
         (all, second)
     }
+}
+
+/// Rows of D_δ; see [`EncodedTask::parts`].
+pub(crate) fn delta_rows(rows: usize, delta_share: f64) -> usize {
+    let part = (rows as f64 * delta_share).ceil() as usize;
+    part.min(rows.saturating_sub(1)).max(rows.min(1))
 }
 
 /// The order in which rows are seen: every epoch a shuffle of its own, so that a step's batch depends on seed and step
@@ -238,14 +245,16 @@ mod tests {
     }
 
     #[test]
-    fn halves_share_no_row_and_depend_on_the_seed() {
+    fn parts_share_no_row_and_depend_on_the_seed() {
         let task = crate::task::builtin("builtin-topic").unwrap();
         let train = (0..91).map(|id| Example { source: vec![id], answer: 0 }).collect();
         let data = EncodedTask { task, candidates: Vec::new(), train, dev: Vec::new(), test: Vec::new() };
-        let (delta, structural) = data.halves(5);
+        let (delta, structural) = data.parts(5, 0.5);
         assert_eq!((delta.len(), structural.len()), (46, 45));
         assert!(delta.iter().all(|example| !structural.contains(example)));
-        assert_eq!(data.halves(5), (delta.clone(), structural));
-        assert_ne!(data.halves(6).0, delta);
+        assert_eq!(data.parts(5, 0.5), (delta.clone(), structural));
+        assert_ne!(data.parts(6, 0.5).0, delta);
+        let rows = [(91, 0.8), (2, 0.99), (2, 0.01), (1, 0.5), (0, 0.5)].map(|(rows, share)| delta_rows(rows, share));
+        assert_eq!(rows, [73, 1, 1, 1, 0]);
     }
 }

@@ -11,6 +11,7 @@ mod pass;
 mod side_by_side;
 
 pub use checkpoint::Checkpoint;
+pub(crate) use data::delta_rows;
 pub use data::{Batch, EncodedTask, Example, Order};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};
@@ -18,7 +19,7 @@ pub use fit::{Settings, Trained, retrain};
 pub(crate) use optimiser::PART;
 pub use optimiser::{AdamW, clip_global_norm, linear_decay};
 pub(crate) use pass::sum_of_pieces;
-pub use pass::{Pass, pass, target_loss};
+pub use pass::{Pass, Point, pass, passes, target_loss};
 pub(crate) use side_by_side::side_by_side;
 
 use rand::SeedableRng;

@@ -10,6 +10,19 @@ export function choose(selection: Selection, p: readonly number[], sizes: readon
   return selection === "greedy" ? greedy(p, sizes, budget) : exact(p, sizes, budget);
 }
 
+/** p under another budget: all logits shifted alike until Σ p·size is the budget, which is the shift ζ solved anew. */
+export function atBudget(p: readonly number[], sizes: readonly number[], budget: number): number[] {
+  const at = (shift: number) => p.map((one) => (one > 0 ? 1 / (1 + (1 / one - 1) * Math.exp(-shift)) : 0));
+  let [low, high] = [-60, 60];
+  for (let step = 0; step < 80; step++) {
+    const middle = (low + high) / 2;
+    const size = at(middle).reduce((sum, one, index) => sum + one * sizes[index]!, 0);
+    if (size > budget) high = middle;
+    else low = middle;
+  }
+  return at(low);
+}
+
 /** Whether the exact choice at this budget is small enough to make in the browser. */
 export function exactIsFeasible(sizes: readonly number[], budget: number): boolean {
   return total(sizes) <= budget || sizes.length * (Math.floor(budget / unit(sizes)) + 1) <= MOST_CELLS;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { choose, exact, exactIsFeasible, greedy, sumChosen, unit } from "../src/selection";
+import { atBudget, choose, exact, exactIsFeasible, greedy, sumChosen, unit } from "../src/selection";
 
 // The reference's test vector: method.md section 3, and src/structure/selection.rs.
 const P = [0.180919, 0.04697, 0.497466, 0.118143, 0.318617];
@@ -15,6 +15,17 @@ describe("the reference's test vector", () => {
     const chosen = exact(P, SIZES, 4096);
     expect(chosen).toEqual([true, true, false, true, false]);
     expect(sumChosen(P, chosen)).toBeCloseTo(0.346032, 9);
+  });
+});
+
+describe("another budget", () => {
+  it("shifts all logits alike until the budget is met", () => {
+    const p = atBudget(P, SIZES, 8192);
+    expect(sumChosen(SIZES.map((size, index) => size * p[index]!), [true, true, true, true, true])).toBeCloseTo(8192, 6);
+    const logit = (one: number) => Math.log(one / (1 - one));
+    const shifts = p.map((one, index) => logit(one) - logit(P[index]!));
+    for (const shift of shifts) expect(shift).toBeCloseTo(shifts[0]!, 6);
+    expect(atBudget([0, 0.5, 1], [8, 8, 8], 12)[0]).toBe(0);
   });
 });
 

@@ -203,7 +203,7 @@ impl Args {
             seed: self.seed.into(),
             ..Settings::default()
         };
-        let search = Bilevel::new(backbone, space, budget, &settings)?;
+        let mut search = Bilevel::new(backbone, space, budget, &settings)?;
         let (mut state, mut zeta) = (search.start(), 0.0);
         let (losses, measured) = self.time(|| {
             let report = search.step(&mut state, delta, structural)?;

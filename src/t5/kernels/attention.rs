@@ -28,7 +28,7 @@ pub(in super::super) fn attention(
 ) -> Tensor<3> {
     let plain = |tensor: &Tensor<4>| fits(tensor) && !tensor.is_autodiff();
     if ![&query, &keys, &values].into_iter().chain(&bias).all(plain) {
-        return twin(query, keys, values, bias);
+        return attention_by(query, keys, values, bias, |weights| weights);
     }
     let [batch, heads, len, d] = query.dims();
     let scores = Shape::new([batch, heads, len, keys.dims()[2]]);
@@ -51,10 +51,17 @@ pub(in super::super) fn attention(
     Tensor::from_primitive::<Flex>(super::tensor(out, Shape::new([batch, len, heads * d])))
 }
 
-fn twin(query: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, bias: Option<Tensor<4>>) -> Tensor<3> {
+/// The same by plain operations, the softmax's weights `[batch, heads, len, keys]` as `change` makes them.
+pub(in super::super) fn attention_by(
+    query: Tensor<4>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+    bias: Option<Tensor<4>>,
+    change: impl FnOnce(Tensor<4>) -> Tensor<4>,
+) -> Tensor<3> {
     let [batch, heads, len, d] = query.dims();
     let scores = query.matmul(keys.swap_dims(2, 3)); // [batch, heads, len, keys]
-    let mixed = softmax_with_bias(scores, bias).matmul(values); // [batch, heads, len, d]
+    let mixed = change(softmax_with_bias(scores, bias)).matmul(values); // [batch, heads, len, d]
     mixed.swap_dims(1, 2).reshape([batch, len, heads * d])
 }
 
@@ -250,6 +257,10 @@ impl Attention<'_> {
 mod tests {
     use super::super::testing::{close, leaf};
     use super::*;
+
+    fn twin(query: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, bias: Option<Tensor<4>>) -> Tensor<3> {
+        attention_by(query, keys, values, bias, |weights| weights)
+    }
 
     /// Views as the model makes them: heads of rows that hold q, k and v side by side.
     #[track_caller]

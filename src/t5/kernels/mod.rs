@@ -15,7 +15,7 @@ mod rms_norm;
 mod softmax;
 mod tiles;
 
-pub(super) use attention::attention;
+pub(super) use attention::{attention, attention_by};
 pub(crate) use cross_entropy::target_log_probabilities;
 pub(super) use cross_entropy::{greatest, log_sum_exp};
 pub(super) use gated_gelu::gated_gelu;

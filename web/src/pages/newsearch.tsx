@@ -10,7 +10,7 @@ export function NewSearchPage() {
   useTitle("New search");
   const [linked] = useSetting("task");
   const tasks = usePages<Task>("/v1/tasks");
-  const [values, setValues] = useState({ task: linked, space: "mix", budget: "5.447%", order: "first", selection: "exact", seeds: "0", epochs: "", train_rows: "", adapter: "" });
+  const [values, setValues] = useState({ task: linked, space: "mix", budget: "5.447%", preset: "", order: "", selection: "", seeds: "0", epochs: "", train_rows: "", adapter: "" });
   const [error, setError] = useState<ApiError | null>(null);
   const [busy, setBusy] = useState(false);
   if (tasks.error && !tasks.data) return <Problem error={tasks.error} retry={tasks.reload} />;
@@ -22,9 +22,10 @@ export function NewSearchPage() {
     task,
     space: values.space,
     budget: values.budget.trim(),
-    order: values.order,
-    selection: values.selection,
     seeds,
+    ...(values.preset && { preset: values.preset }),
+    ...(values.order && { order: values.order }),
+    ...(values.selection && { selection: values.selection }),
     ...(values.epochs && { epochs: Number(values.epochs) }),
     ...(values.train_rows && { train_rows: Number(values.train_rows) }),
     ...(values.adapter && { adapter: values.adapter.trim() }),
@@ -71,15 +72,26 @@ export function NewSearchPage() {
           </span>
         </label>
         <label>
+          Preset
+          <select value={values.preset} onChange={set("preset")}>
+            <option value="">none</option>
+            <option value="s3delta-paper">s3delta-paper (second order)</option>
+            <option value="s3delta-reference">s3delta-reference (its authors' code)</option>
+          </select>
+        </label>
+        <label>
           Order
           <select value={values.order} onChange={set("order")}>
+            <option value="">{values.preset ? "the preset's" : "default (first)"}</option>
             <option value="first">first (two passes a step)</option>
             <option value="second">second (four passes a step)</option>
+            <option value="reference">reference (five passes a step)</option>
           </select>
         </label>
         <label>
           Selection
           <select value={values.selection} onChange={set("selection")}>
+            <option value="">{values.preset ? "the preset's" : "default (exact)"}</option>
             <option value="exact">exact</option>
             <option value="greedy">greedy</option>
           </select>
@@ -113,7 +125,10 @@ export function NewSearchPage() {
       <p class="quiet">The same from a shell:</p>
       <Command
         text={[
-          `s3delta search --task ${task} --space ${values.space} --budget ${request.budget} --order ${values.order}`,
+          `s3delta search --task ${task} --space ${values.space} --budget ${request.budget}`,
+          values.preset && `--preset ${values.preset}`,
+          values.order && `--order ${values.order}`,
+          values.selection && `--selection ${values.selection}`,
           seeds.length > 1 ? `--seeds ${seeds.length}` : `--seed ${seeds[0] ?? 0}`,
           values.epochs && `--epochs ${values.epochs}`,
           values.train_rows && `--train-rows ${values.train_rows}`,

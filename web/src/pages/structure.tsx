@@ -11,12 +11,14 @@ import { BudgetControl } from "../parts/budget";
 import { Choice, Command, Copy, Facts, JobLink, Loading, Problem, StructureLink } from "../parts/common";
 import { ModuleTable } from "../parts/moduletable";
 import { navigate, useSetting } from "../router";
-import { type Selection, choose, exactIsFeasible, sumChosen, total } from "../selection";
+import { type Selection, atBudget, choose, exactIsFeasible, sumChosen, total } from "../selection";
 
 /** A structure as the figure needs it: every module of its space, or only its own if no search told their p. */
 export interface View {
   modules: HeatmapModule[];
   p: (number | null)[];
+  /** Standard deviation of p over the seeds. */
+  deviation: (number | null)[];
   sizes: number[];
   stored: boolean[];
 }
@@ -31,6 +33,7 @@ export function viewOf(structure: Structure, provenance?: Provenance): View {
     return {
       modules,
       p: known.map((entry) => entry.p),
+      deviation: known.map((entry) => entry.deviation ?? null),
       sizes: known.map((entry) => entry.parameters),
       stored: modules.map((module) => own.has(key(module))),
     };
@@ -38,6 +41,7 @@ export function viewOf(structure: Structure, provenance?: Provenance): View {
   return {
     modules: structure.modules,
     p: structure.modules.map(() => null),
+    deviation: structure.modules.map(() => null),
     sizes: structure.modules.map((module) => parametersOf(module, structure.shape)),
     stored: structure.modules.map(() => true),
   };
@@ -85,10 +89,13 @@ function StructureView({ structure, other }: { structure: Structure; other: Stru
   const by: Selection = selection === "greedy" ? "greedy" : "exact";
   const feasible = by === "greedy" || exactIsFeasible(view.sizes, budget);
   const asStored = !hasP || (budgetText === "" && selection === "");
-  const chosen = useMemo(
-    () => (asStored ? view.stored : choose(feasible ? by : "greedy", view.p as number[], view.sizes, budget)),
-    [asStored, view, by, feasible, budget],
-  );
+  const chosen = useMemo(() => {
+    if (asStored) return view.stored;
+    const told = view.p as number[];
+    const withoutShift = typeof (provenance?.settings as { l0?: number } | undefined)?.l0 === "number"; // the L0 control
+    const p = budget === provenance?.budget || withoutShift ? told : atBudget(told, view.sizes, budget);
+    return choose(feasible ? by : "greedy", p, view.sizes, budget);
+  }, [asStored, view, provenance, by, feasible, budget]);
   const grid = useMemo(() => buildGrid(view.modules, structure.shape), [view, structure.shape]);
   const compared = useMemo(() => (other ? align(view, other) : null), [view, other]);
   const picked = chosen.filter(Boolean).length;
@@ -180,7 +187,7 @@ function StructureView({ structure, other }: { structure: Structure; other: Stru
           {!hasP && ". No search told the probabilities of this structure, so only its own modules are shown."}
         </p>
         {mode === "table" ? (
-          <ModuleTable modules={view.modules} p={view.p} sizes={view.sizes} chosen={chosen} />
+          <ModuleTable modules={view.modules} p={view.p} deviation={view.deviation} sizes={view.sizes} chosen={chosen} />
         ) : (
           <Heatmap
             grid={grid}

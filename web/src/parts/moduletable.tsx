@@ -10,10 +10,13 @@ type Order = "place" | "p" | "parameters" | "chosen";
 export function ModuleTable(props: {
   modules: readonly HeatmapModule[];
   p: readonly (number | null)[];
+  /** Standard deviation of p over the seeds, where there are several. */
+  deviation?: readonly (number | null)[];
   sizes: readonly number[];
   chosen: readonly boolean[];
 }) {
   const { modules, p, sizes, chosen } = props;
+  const deviation = props.deviation?.some((one) => one !== null) ? props.deviation : null;
   const [order, setOrder] = useState<Order>("place");
   const rows = useMemo(() => {
     const value = (index: number) => (order === "p" ? (p[index] ?? -1) : order === "parameters" ? sizes[index]! : Number(chosen[index]));
@@ -37,6 +40,7 @@ export function ModuleTable(props: {
             <th>Kind</th>
             {heading("parameters", "Parameters", true)}
             {heading("p", "p", true)}
+            {deviation && <th class="number">± over seeds</th>}
             {heading("chosen", "Chosen")}
           </tr>
         </thead>
@@ -49,6 +53,7 @@ export function ModuleTable(props: {
               <td>{kindLabel(modules[index]!.kind)}</td>
               <td class="number">{count(sizes[index]!)}</td>
               <td class="number">{decimal(p[index])}</td>
+              {deviation && <td class="number">{decimal(deviation[index])}</td>}
               <td>{chosen[index] ? "yes" : "no"}</td>
             </tr>
           ))}

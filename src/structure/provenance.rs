@@ -1,0 +1,101 @@
+//! Where a structure came from, and the p of its search.
+
+use super::{DeltaModule, Objective};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One way in which a structure came about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// What made it.
+    pub origin: Origin,
+    /// When, in UTC.
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Timestamp,
+    /// Task it was searched on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_task: Option<String>,
+    /// Digest of that task's data and template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_digest: Option<String>,
+    /// Digest of the backbone's weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone_digest: Option<String>,
+    /// Job that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// Digests of the structures it was made from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<String>,
+    /// Seeds whose p were averaged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<u64>,
+    /// Search settings.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    #[schema(value_type = Object)]
+    pub settings: serde_json::Value,
+    /// Name of the search space.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space: Option<String>,
+    /// Parameters allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<usize>,
+    /// By what it was chosen beside p.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objective>,
+    /// Every module of the space with its p, in canonical order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probabilities: Vec<ModuleProbability>,
+}
+
+/// What made a structure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A search.
+    Search,
+    /// A user's upload or import.
+    Upload,
+    /// A random draw, as a baseline.
+    Random,
+    /// A hand-made baseline such as BitFit.
+    Manual,
+    /// The mean over several structures' p, chosen anew.
+    Average,
+}
+
+/// A module of a search space with the search's probability for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ModuleProbability {
+    /// The module.
+    pub module: DeltaModule,
+    /// Its probability p in [0, 1].
+    pub p: f64,
+    /// Standard deviation of p over the seeds, where there are several: little where the choice is firm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deviation: Option<f64>,
+    /// Its trained parameters.
+    pub parameters: usize,
+}
+
+impl Provenance {
+    /// A provenance of this origin, now, with nothing else known.
+    pub fn new(origin: Origin) -> Self {
+        Self {
+            origin,
+            created: Timestamp::now(),
+            source_task: None,
+            task_digest: None,
+            backbone_digest: None,
+            job: None,
+            parents: Vec::new(),
+            seeds: Vec::new(),
+            settings: serde_json::Value::Null,
+            space: None,
+            budget: None,
+            objective: None,
+            probabilities: Vec::new(),
+        }
+    }
+}
