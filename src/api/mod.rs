@@ -7,6 +7,7 @@ mod adapters;
 mod aliases;
 mod assets;
 mod auth;
+mod choices;
 mod completions;
 mod decoding;
 mod error;
@@ -34,6 +35,7 @@ mod upload;
 pub use adapters::AdapterUpload;
 pub use aliases::AliasTarget;
 pub use auth::{Scope, Token, Tokens};
+pub use choices::{ChoiceRequest, FrontPoint};
 pub use completions::{
     Choice, Completion, CompletionRequest, EarlyStop, Logprobs, Never, Prompt, PromptTokensDetails, Usage,
 };

@@ -1,7 +1,7 @@
 //! The routes, and the OpenAPI document that follows from them.
 
 use super::{
-    ApiError, AppState, adapters, aliases, assets, completions, events,
+    ApiError, AppState, adapters, aliases, assets, choices, completions, events,
     guard::{BodyLimit, declared_length, same_site},
     health, jobs, metrics, models, observe, predictions, pressure, structures, tasks, transfers,
 };
@@ -77,6 +77,8 @@ fn parts(config: &Config) -> (Router<AppState>, utoipa::openapi::OpenApi) {
         .routes(routes!(predictions::create_prediction))
         .routes(routes!(structures::list_structures, structures::create_structure))
         .routes(routes!(structures::get_structure, structures::delete_structure))
+        .routes(routes!(choices::create_choice))
+        .routes(routes!(choices::get_front))
         .routes(routes!(adapters::get_adapter, adapters::delete_adapter))
         .routes(routes!(adapters::delete_generation))
         .routes(routes!(adapters::get_weights))

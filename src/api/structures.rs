@@ -152,7 +152,7 @@ pub(crate) async fn create_structure(
 }
 
 /// A request as the peers are measured with: tokens of its source and tokens made.
-const MEASURED: (usize, usize) = (64, 16);
+pub(super) const MEASURED: (usize, usize) = (64, 16);
 
 /// What a structure's modules take on this machine, measured once; none where the backbone is not served by the CPU.
 fn measured(state: &AppState, structure: &Structure) -> Result<Option<MeasuredCost>> {

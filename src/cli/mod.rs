@@ -4,6 +4,7 @@
 mod app;
 mod backbone;
 mod bench;
+mod choices;
 mod decoding;
 mod follow;
 mod generate;

@@ -1,7 +1,7 @@
 //! `s3delta structures`, `adapters` and `jobs`: what the registry holds.
 
 use super::session::Session;
-use super::{On, follow, output, training};
+use super::{On, choices, follow, output, training};
 use crate::registry::{Adapter, DEFAULT_ALIAS, Digest, Generation};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -42,6 +42,10 @@ pub(crate) enum Structures {
         /// The file to write.
         file: PathBuf,
     },
+    /// Choose its modules anew, under another budget or by what serving costs, and keep the result.
+    Choose(choices::Choose),
+    /// Choices from the most Σp to the least cost of serving (a Pareto front).
+    Front(choices::Front),
     /// Remove a structure that no adapter uses.
     Rm {
         /// Its id, or a unique prefix.
@@ -51,8 +55,15 @@ pub(crate) enum Structures {
 
 impl Structures {
     pub(crate) fn run(&self, home: &Path) -> Result<()> {
-        let session = Session::open(home, &On::default())?;
+        let on = match self {
+            Self::Choose(choose) => On::clone(&choose.on),
+            Self::Front(front) => On::clone(&front.on),
+            _ => On::default(),
+        };
+        let session = Session::open(home, &on)?;
         match self {
+            Self::Choose(choose) => choose.run(&session),
+            Self::Front(front) => front.run(&session),
             Self::List { source_task, json } => {
                 let filter = source_task.as_ref().map(|task| format!("?source_task={task}")).unwrap_or_default();
                 let all = session.list(&format!("/v1/structures{filter}"))?;

@@ -236,6 +236,80 @@ fn a_killed_search_goes_on_and_ends_as_if_nothing_had_happened() {
     assert!(text.status.success(), "{}", String::from_utf8_lossy(&text.stderr));
 }
 
+/// One search over two seeds: a structure a budget, and each chosen anew from what the registry keeps.
+#[test]
+fn a_search_gives_structures_at_several_budgets() {
+    let home = tempfile::tempdir().unwrap();
+    let json = |arguments: &str| json_of(home.path(), &arguments.split(' ').collect::<Vec<_>>());
+    let small = "--train-rows 32 --steps 20 --batch-size 4 --evaluations 2 --no-retrain --json";
+    let search = "search --task builtin-topic --budget 5.447% --more-budgets 11%,1.365% --seeds 2";
+    let job = json(&format!("{search} --preset s3delta-reference --prune-below 0.05 {small}"));
+    let request = &job["request"];
+    assert_eq!(
+        (&request["order"], &request["dropout"]),
+        (&"reference".into(), &0.1.into()),
+        "the preset is written out"
+    );
+    assert_eq!((&request["batch_size"], &request["selection"]), (&4.into(), &"greedy".into()));
+    let more = job["result"]["more"].as_array().unwrap();
+    assert_eq!(more.len(), 2);
+    let mean = json(&format!("structures show {}", job["result"]["structure"].as_str().unwrap()));
+    let told = mean["provenance"][0]["probabilities"].as_array().unwrap();
+    assert!(told.iter().all(|entry| entry["deviation"].is_f64()), "two seeds have a deviation");
+    assert!(told.iter().any(|entry| entry["deviation"].as_f64() > Some(1e-4)));
+    let sum = |provenance: &Value| -> f64 {
+        let each = provenance["probabilities"].as_array().unwrap().iter();
+        each.map(|entry| entry["p"].as_f64().unwrap() * entry["parameters"].as_f64().unwrap()).sum()
+    };
+    for point in more {
+        let structure = json(&format!("structures show {}", point["structure"].as_str().unwrap()));
+        let (provenance, budget) = (&structure["provenance"][0], point["budget"].as_f64().unwrap());
+        assert!((sum(provenance) / budget - 1.0).abs() < 0.02, "ζ is solved for {budget}: {}", sum(provenance));
+        assert!(point["parameters"].as_f64().unwrap() <= budget);
+    }
+
+    let id = mean["id"].as_str().unwrap();
+    let again = json(&format!("structures choose {id} --selection greedy"));
+    assert_eq!(again["id"], mean["id"], "the same budget and selection choose the same");
+    let large = json(&format!("structures choose {id} --budget 30%"));
+    assert_eq!(large["provenance"][0]["parents"], serde_json::json!([id]));
+    let front = json(&format!("structures front {id} --cost prefer-decoder --budget 30% --json"));
+    let points = front.as_array().unwrap();
+    let of = |point: &Value, name: &str| point[name].as_f64().unwrap();
+    assert!(points.len() > 2, "{front}");
+    assert_eq!(points[0]["modules"].as_u64(), Some(large["modules"].as_array().unwrap().len() as u64));
+    for pair in points.windows(2) {
+        assert!(
+            of(&pair[0], "cost") > of(&pair[1], "cost") && of(&pair[0], "probability") > of(&pair[1], "probability")
+        );
+    }
+    let last = &points[points.len() - 1];
+    assert_eq!(of(last, "cost"), 0.0, "the decoder alone");
+    let weight = 1.01 * of(last, "weight");
+    let choose = format!("structures choose {id} --budget 30% --cost prefer-decoder --weight {weight}");
+    let decoder = json(&choose);
+    let modules = decoder["modules"].as_array().unwrap();
+    assert_eq!(modules.len() as u64, last["modules"].as_u64().unwrap());
+    assert!(modules.iter().all(|module| module["position"].as_str().unwrap().starts_with("decoder.")));
+    assert_eq!(decoder["provenance"].as_array().unwrap().last().unwrap()["objective"]["cost"], "prefer_decoder");
+    let shown = run(home.path(), &["structures", "front", id, "--cost", "microseconds"]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.starts_with("WEIGHT") || shown.starts_with("weight"), "{shown}");
+
+    let fails =
+        |arguments: &str, status, what| fails(home.path(), &arguments.split(' ').collect::<Vec<_>>(), status, what);
+    fails(&format!("structures choose {id} --cost bytes"), 2, "--weight");
+    fails(&format!("structures choose {id} --cost bytes --weight=-1"), 1, "give 0 or more");
+    fails(&format!("structures choose {id} --cost bytes --weight 9"), 1, "no module is worth its cost");
+    fails(&format!("structures front {id} --cost bytes --budget 1"), 1, "smallest module");
+    fails("structures choose 0123abcd", 1, "0123abcd");
+    // a warm start from what was found, by the task's name; and what has no p
+    let warm = json(&format!("search --task builtin-topic --budget 5.447% --warm-start builtin-topic {small}"));
+    assert_eq!(warm["request"]["warm_start"].as_str().map(str::len), Some(32), "the structure that it stood for");
+    fails("search --task builtin-topic --budget 5% --warm-start nix", 1, "nix");
+    fails("search --task builtin-topic --budget 5% --saliency 2 --warm-start nix", 2, "--warm-start");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_signal_stops_a_job_that_waits() {

@@ -384,6 +384,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/structures/{id}/choices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Chooses anew from the p of a structure's newest search and stores the structure: 201 if it is new, 200 if it was known. */
+        post: operations["create_choice"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/structures/{id}/front": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The choices from a search's p of which none has more Σp and less cost than another, from most Σp to least cost: those that are
+         *     the best at some weight of the cost.
+         */
+        get: operations["get_front"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/tasks": {
         parameters: {
             query?: never;
@@ -514,6 +551,15 @@ export interface components {
          * @example 5.447%
          */
         Budget: string;
+        /** @description A search's structure at another budget. */
+        BudgetResult: {
+            /** @description Parameters allowed. */
+            budget: number;
+            /** @description Parameters of the structure. */
+            parameters: number;
+            /** @description The structure. */
+            structure: string;
+        };
         /** @description A text for one prompt, or a part of it. */
         Choice: {
             finish_reason?: components["schemas"]["FinishReason"] | null;
@@ -522,6 +568,13 @@ export interface components {
             logprobs?: components["schemas"]["Logprobs"] | null;
             /** @description The text. */
             text: string;
+        };
+        /** @description How to choose anew from the p of a structure's newest search. */
+        ChoiceRequest: {
+            budget?: components["schemas"]["Budget"] | null;
+            objective?: components["schemas"]["Objective"] | null;
+            /** @description How modules are chosen. */
+            selection?: components["schemas"]["Selection"];
         };
         /** @description A column by name, or by place counted from 0. */
         Column: number | string;
@@ -693,6 +746,11 @@ export interface components {
             /** @description LoRA's or the low-rank adapter's rank (default 1). */
             rank?: number | null;
         };
+        /**
+         * @description By which gates the dev score that chooses the best α is measured.
+         * @enum {string}
+         */
+        DevGates: "soft" | "hard";
         /** @description First 128 bits of a BLAKE3 hash, in hexadecimal */
         Digest: string;
         /** @description `early_stopping`. */
@@ -770,6 +828,28 @@ export interface components {
          * @enum {string}
          */
         Format: "tsv" | "csv" | "jsonl" | "lines" | "labelled_lines";
+        /** @description One choice on a Pareto front. */
+        FrontPoint: {
+            /**
+             * Format: double
+             * @description Their cost, in the unit of what was asked.
+             */
+            cost: number;
+            /** @description Number of modules. */
+            modules: number;
+            /** @description Their parameters. */
+            parameters: number;
+            /**
+             * Format: double
+             * @description Σp of its modules.
+             */
+            probability: number;
+            /**
+             * Format: double
+             * @description The weight of the cost from which it is the best choice: `objective.weight` of a choice, or a hair above.
+             */
+            weight: number;
+        };
         /** @description One immutable state of an adapter: a structure with delta weights for one task over one backbone. */
         Generation: {
             /** @description Whether it may be served on a backbone of the same shape with other weights. */
@@ -930,6 +1010,33 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        List_FrontPoint: {
+            /** @description The entries. */
+            data: {
+                /**
+                 * Format: double
+                 * @description Their cost, in the unit of what was asked.
+                 */
+                cost: number;
+                /** @description Number of modules. */
+                modules: number;
+                /** @description Their parameters. */
+                parameters: number;
+                /**
+                 * Format: double
+                 * @description Σp of its modules.
+                 */
+                probability: number;
+                /**
+                 * Format: double
+                 * @description The weight of the cost from which it is the best choice: `objective.weight` of a choice, or a hair above.
+                 */
+                weight: number;
+            }[];
+            /** @description Where the next page starts; null at the end. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         List_Job: {
             /** @description The entries. */
             data: {
@@ -1077,6 +1184,11 @@ export interface components {
             }[] | null;
         };
         /**
+         * @description Where dropout's masks differ.
+         * @enum {string}
+         */
+        Masks: "shared" | "free";
+        /**
          * @description What a structure's modules add to a request on one thread of the server's machine: the shortest of a few runs when it was
          *     first asked, other work of the machine included. The backbone's own time is not in it.
          */
@@ -1140,6 +1252,11 @@ export interface components {
         };
         /** @description A module of a search space with the search's probability for it. */
         ModuleProbability: {
+            /**
+             * Format: double
+             * @description Standard deviation of p over the seeds, where there are several: little where the choice is firm.
+             */
+            deviation?: number | null;
             /** @description The module. */
             module: components["schemas"]["DeltaModule"];
             /**
@@ -1155,11 +1272,21 @@ export interface components {
          * @enum {string}
          */
         Never: "never";
+        /** @description Modules are chosen by the sum of p less this weight times their cost. */
+        Objective: {
+            /** @description What serving costs. */
+            cost: components["schemas"]["ServingCost"];
+            /**
+             * Format: double
+             * @description How much of Σp a unit of cost is worth; 0 or more.
+             */
+            weight: number;
+        };
         /**
-         * @description Whether the structural gradient sees through one step of the delta weights.
+         * @description How the structural gradient is taken.
          * @enum {string}
          */
-        Order: "first" | "second";
+        Order: "first" | "second" | "reference";
         /**
          * @description What made a structure.
          * @enum {string}
@@ -1229,6 +1356,11 @@ export interface components {
             /** @description Tokens of the inputs. */
             prompt_tokens: number;
         };
+        /**
+         * @description Settings under one name; a field that a request gives itself goes before them.
+         * @enum {string}
+         */
+        Preset: "s3delta-paper" | "s3delta-reference";
         /** @description How far a running job is; what does not apply is absent. */
         Progress: {
             /**
@@ -1335,6 +1467,7 @@ export interface components {
             created: string;
             /** @description Job that made it. */
             job?: string | null;
+            objective?: components["schemas"]["Objective"] | null;
             /** @description What made it. */
             origin: components["schemas"]["Origin"];
             /** @description Digests of the structures it was made from. */
@@ -1464,14 +1597,42 @@ export interface components {
             adapter?: string | null;
             /** @description Digest of the backbone's weights; filled in when the job is accepted, so that it never goes on over another one. */
             backbone_digest?: string | null;
-            /** @description Rows of a step. */
-            batch_size?: number;
+            /** @description Rows of a step; 16 if absent. */
+            batch_size?: number | null;
+            /**
+             * Format: double
+             * @description Temperature β of the gates.
+             */
+            beta?: number;
             /** @description Parameters that the structure may have. */
             budget: components["schemas"]["Budget"];
+            /**
+             * Format: double
+             * @description Share of the training rows that the delta weights are searched on; the structural parameters have the others.
+             */
+            delta_share?: number;
+            /** @description Gates of the dev score by which the best structural parameters are kept. */
+            dev_gates?: components["schemas"]["DevGates"];
+            /**
+             * Format: double
+             * @description Dropout rate while searching, in 0..1; 0 if absent.
+             */
+            dropout?: number | null;
+            dropout_masks?: components["schemas"]["Masks"] | null;
             /** @description Passes over the training rows; 5 if `steps` is absent too. */
             epochs?: number | null;
+            /**
+             * Format: double
+             * @description Size of the perturbation of the central difference: ε = this / (‖v‖ + 1e-6).
+             */
+            epsilon?: number;
             /** @description Dev evaluations during each search and re-training. */
             evaluations?: number;
+            /**
+             * Format: double
+             * @description Penalty λ₀ of the L0 control, which replaces ζ and the competition between modules; the method itself if absent.
+             */
+            l0?: number | null;
             /**
              * Format: double
              * @description Learning rate of the delta weights.
@@ -1479,14 +1640,29 @@ export interface components {
             learning_rate?: number;
             /** @description Tokens of a source text; longer ones are cut. */
             max_source_tokens?: number;
-            /** @description Whether the structural gradient sees through one step of the delta weights. */
-            order?: components["schemas"]["Order"];
+            /**
+             * @description Further budgets, for each of which a structure is chosen from the same structural parameters, ζ solved anew; it is not
+             *     trained.
+             */
+            more_budgets?: components["schemas"]["Budget"][];
+            order?: components["schemas"]["Order"] | null;
+            preset?: components["schemas"]["Preset"] | null;
+            /**
+             * Format: double
+             * @description Modules whose p falls below this part of the budget's share of the space at a dev evaluation are searched no further; 0
+             *     keeps all.
+             */
+            prune_below?: number;
             /** @description Whether to re-train the structure found and register it as an adapter. */
             retrain?: boolean;
+            /**
+             * @description Batches by which each module's saliency is measured before the first step, for the structural parameters to start from; they
+             *     start at 0 if it is 0. Excludes `warm_start`.
+             */
+            saliency?: number;
             /** @description One search per seed; the structure comes from their mean p. */
             seeds?: number[];
-            /** @description How modules are chosen from their p. */
-            selection?: components["schemas"]["Selection"];
+            selection?: components["schemas"]["Selection"] | null;
             /** @description `mix`, `lora`, `full`, or a space of one's own. */
             space?: components["schemas"]["SpaceChoice"];
             /** @description Steps; excludes `epochs`. */
@@ -1500,8 +1676,15 @@ export interface components {
             task: string;
             /** @description Digest of the task's rows and template; filled in when the job is accepted. */
             task_digest?: string | null;
+            /**
+             * Format: double
+             * @description Temperature τ of the shifted sigmoid.
+             */
+            tau?: number;
             /** @description Training rows to use; all if absent. */
             train_rows?: number | null;
+            /** @description A task that a structure was searched on, or a structure's id, whose p the structural parameters start from. */
+            warm_start?: string | null;
         };
         /** @description What a search gives. */
         SearchResult: {
@@ -1509,6 +1692,8 @@ export interface components {
             adapter?: string | null;
             /** @description Digest of that generation. */
             generation?: string | null;
+            /** @description The structure at each of `more_budgets`. */
+            more?: components["schemas"]["BudgetResult"][];
             /** @description Its parameters. */
             parameters: number;
             /**
@@ -1552,6 +1737,11 @@ export interface components {
             /** @description Whether it shares cross-attention's keys and values with them as well. */
             shares_keys_values: boolean;
         };
+        /**
+         * @description What serving a module costs.
+         * @enum {string}
+         */
+        ServingCost: "bytes" | "microseconds" | "prefer_decoder";
         /**
          * @description The sizes of a T5, which decide where delta modules can stand and how large they are.
          *
@@ -2722,6 +2912,83 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_choice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The structure's id, or a prefix of 4 characters or more that fits one only */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChoiceRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Structure"];
+                };
+            };
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Structure"];
+                };
+            };
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_front: {
+        parameters: {
+            query: {
+                /** @description Parameters allowed, as a search takes them; those of the search if absent. */
+                budget?: string;
+                /** @description What serving costs. */
+                cost: components["schemas"]["ServingCost"];
+            };
+            header?: never;
+            path: {
+                /** @description The structure's id, or a prefix of 4 characters or more that fits one only */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_FrontPoint"];
+                };
             };
             default: {
                 headers: {
