@@ -200,6 +200,39 @@ fn generation_is_measured_and_repeats() {
     fails(home.path(), &["bench", "generate", "--model", "/nowhere", "--weights", "int4"], 2, "give f32 or int8");
 }
 
+/// Variants on a tiny backbone, and the same command again: nothing is made twice.
+#[test]
+fn variants_of_the_search_are_compared() {
+    let home = tempfile::tempdir().unwrap();
+    let (path, backbone) = (home.path().join("results.jsonl"), fixture("tiny-v1.1"));
+    let words = "bench variants --tasks builtin-topic --shares 11%,5% --seeds 2 --train-rows 16 --dev-rows 8 --test-rows 8 \
+                 --search-epochs 1 --retrain-epochs 1 --batch-size 4 --evaluations 1 --max-source-tokens 16 --json \
+                 --variants first,second,reference,shared-dropout,hard,pruned,from-saliency,saliency,l0,random";
+    let mut arguments: Vec<&str> = words.split_whitespace().collect();
+    arguments.extend(["--backbone", &backbone, "--results", path.to_str().unwrap()]);
+    let found = json_of(home.path(), &arguments);
+    let (summary, runs) = (found["summary"].as_array().unwrap(), found["runs"].as_array().unwrap());
+    assert_eq!((summary.len(), runs.len()), (2 * 2 * 10, 2 * 10), "by task and for all tasks, share and variant");
+    let all =
+        summary.iter().find(|line| line["task"].is_null() && line["share"] == "11%" && line["variant"] == "second");
+    let all = all.unwrap();
+    assert_eq!(all["runs"], 2);
+    assert!(all["above"]["mean"].is_f64() && all["search_seconds"].as_f64() > Some(0.0), "{all}");
+    for run in runs {
+        let points = run["points"].as_array().unwrap();
+        assert_eq!(points.len(), 2);
+        for point in points {
+            assert!(point["parameters"].as_u64() <= point["budget"].as_u64() && point["modules"].as_u64() > Some(0));
+        }
+        assert_eq!(run["search_seconds"].as_f64() == Some(0.0), run["variant"] == "random", "{run}");
+    }
+    let kept = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(json_of(home.path(), &arguments), found);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), kept);
+    fails(home.path(), &["bench", "variants", "--tasks", "builtin-topic", "--shares", "0%"], 2, "above 0%");
+    fails(home.path(), &["bench", "variants", "--tasks", "builtin-topic", "--variants", "third"], 2, "reference");
+}
+
 #[test]
 fn steps_of_training_and_search_are_measured() {
     let home = tempfile::tempdir().unwrap();

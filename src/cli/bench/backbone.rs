@@ -1,8 +1,10 @@
 //! `s3delta bench backbone`: how well a backbone adapts, by task, method and seed.
 
+use super::adaption::{Adaption, Start, Summary, summarise};
+use super::board::make_all;
 use super::method::{Method, Rate, methods};
-use super::results::{BENCH, Line, Results, Setup, Start, Summary, summarise};
-use super::run::{Origin, Run, make_all};
+use super::results::{Line, Results, Setup};
+use super::run::{Origin, Run};
 use crate::cli::{On, interrupt, open_device, output};
 use crate::pretrain::Parameters;
 use crate::t5::Backbone;
@@ -112,13 +114,14 @@ impl Args {
         } else {
             None
         };
-        let plan = self.plan(&backbone, &tasks, &methods);
-        let all: Vec<Setup> = plan.iter().map(|run| run.setup.clone()).collect();
+        let origin = Origin { backbone: &backbone, parameters };
+        let plan = self.plan(&origin, &tasks, &methods);
+        let all: Vec<Adaption> = plan.iter().map(|run| run.setup.clone()).collect();
         let missing: Vec<Run> = plan.into_iter().filter(|run| results.get(&run.setup).is_none()).collect();
         eprintln!("{} runs, {} of them in the results already", all.len(), all.len() - missing.len());
         let stop = interrupt::noted();
-        make_all(&missing, &Origin { backbone: &backbone, parameters }, parallel, &mut results, &stop)?;
-        let lines: Vec<&Line> = all.iter().filter_map(|setup| results.get(setup)).collect();
+        make_all(&missing, parallel, &mut results, &stop)?;
+        let lines: Vec<&Line<Adaption>> = all.iter().filter_map(|setup| results.get(setup)).collect();
         let summary = summarise(&lines);
         if self.json {
             let name = &backbone.name;
@@ -144,7 +147,7 @@ impl Args {
     }
 
     /// Every run, seed after seed, so that what is stopped early has all tasks and methods first.
-    fn plan<'a>(&self, backbone: &Backbone, tasks: &'a [Task], methods: &'a [Method]) -> Vec<Run<'a>> {
+    fn plan<'a>(&self, origin: &'a Origin<'a>, tasks: &'a [Task], methods: &'a [Method]) -> Vec<Run<'a>> {
         let starts: &[Start] = if self.random { &[Start::Pretrained, Start::Random] } else { &[Start::Pretrained] };
         let digests: Vec<String> = tasks.iter().map(Task::digest).collect();
         let mut runs = Vec::new();
@@ -152,9 +155,9 @@ impl Args {
             for (task, digest) in tasks.iter().zip(&digests) {
                 let rows = |split: Split, most: usize| most.min(task.split(split).len());
                 for method in methods {
-                    let setup = |start: &Start| Setup {
-                        bench: BENCH.into(),
-                        backbone_digest: backbone.digest.clone(),
+                    let setup = |start: &Start| Adaption {
+                        bench: Adaption::BENCH.into(),
+                        backbone_digest: origin.backbone.digest.clone(),
                         task: task.name().into(),
                         task_digest: digest.clone(),
                         metric: task.definition.metric,
@@ -172,7 +175,7 @@ impl Args {
                         rate: method.rate,
                         clip: Settings::default().clip,
                     };
-                    runs.extend(starts.iter().map(|start| Run { setup: setup(start), task, method }));
+                    runs.extend(starts.iter().map(|start| Run { setup: setup(start), task, method, origin }));
                 }
             }
         }
@@ -219,11 +222,12 @@ mod tests {
         let backbone = Backbone::resolve("builtin:pocket-t5", &Device::flex()).unwrap();
         let methods = methods(&found.methods, &found.rates, backbone.shape()).unwrap();
         let tasks = found.tasks().unwrap();
-        let plan = found.plan(&backbone, &tasks, &methods);
+        let origin = Origin { backbone: &backbone, parameters: None };
+        let plan = found.plan(&origin, &tasks, &methods);
         assert_eq!(plan.len(), 3 * 2 * 3 * 2);
         assert!(plan.iter().enumerate().all(|(at, run)| plan[..at].iter().all(|other| other.setup != run.setup)));
         assert_eq!((plan[11].setup.seed, plan[12].setup.seed), (0, 1), "seed after seed");
-        let Setup { start, train_rows, dev_rows, test_rows, rate, .. } = plan[1].setup;
+        let Adaption { start, train_rows, dev_rows, test_rows, rate, .. } = plan[1].setup;
         assert_eq!((start, train_rows, dev_rows, test_rows, rate), (Start::Random, 2000, 400, 800, 5e-3));
     }
 

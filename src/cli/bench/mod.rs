@@ -1,7 +1,9 @@
 //! `s3delta bench`: measurements that anyone can repeat.
 
 mod adapters;
+mod adaption;
 mod backbone;
+mod board;
 mod generate;
 mod method;
 mod peer;
@@ -10,6 +12,8 @@ mod results;
 mod run;
 mod search;
 mod serve;
+mod variant;
+mod variants;
 
 use anyhow::Result;
 use std::path::Path;
@@ -26,6 +30,8 @@ pub(crate) enum Bench {
     Generate(generate::Args),
     /// Measure a step of search or re-training, with the flags, ids and fields of the script that measures torch.
     Search(search::Args),
+    /// Compare variants of the search by what their structures score: by task, budget and seed.
+    Variants(variants::Args),
 }
 
 impl Bench {
@@ -36,6 +42,7 @@ impl Bench {
             Self::Serve(args) => args.run(home),
             Self::Generate(args) => args.run(),
             Self::Search(args) => args.run(),
+            Self::Variants(args) => args.run(home),
         }
     }
 }

@@ -1,0 +1,239 @@
+//! Runs of `s3delta bench variants`: a search by one variant of the method, and the training of what it found.
+
+use super::board::Runnable;
+use super::results::Setup;
+use crate::delta::{Layout, Single};
+use crate::search::{self, Masks, Order, search};
+use crate::structure::{Budget, Origin, Provenance, Selection, Space, Structure, at_budget, random};
+use crate::t5::Backbone;
+use crate::task::{Metric, Split, Task};
+use crate::train::{self, EncodedTask, Flow, Observer, Report, delta_rows, evaluate, retrain};
+use jiff::Timestamp;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+/// A variant of the search, or a baseline of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Variant {
+    /// First order: two passes a step.
+    First,
+    /// Second order, as the paper: four passes.
+    Second,
+    /// As its authors' code: AdamW in the virtual step, fresh gates, dropout 0.1 with free masks, the greedy choice.
+    Reference,
+    /// Second order under dropout 0.1 whose masks a step's passes share.
+    SharedDropout,
+    /// First order, dev scored by the hard set.
+    Hard,
+    /// First order, modules dropped whose p falls below a tenth of the budget's share.
+    Pruned,
+    /// First order from the modules' saliency over 8 batches.
+    FromSaliency,
+    /// The saliency alone, over 8 batches, without a search.
+    Saliency,
+    /// The L0 control with a penalty of 0.001 a gate, first order.
+    L0,
+    /// A random structure for each seed.
+    Random,
+}
+
+impl Variant {
+    fn settings(self, plain: search::Settings) -> search::Settings {
+        match self {
+            Self::First | Self::Random => plain,
+            Self::Second => search::Settings { order: Order::Second, ..plain },
+            Self::Reference => search::Settings {
+                order: Order::Reference,
+                dropout: 0.1,
+                masks: Masks::Free,
+                selection: Selection::Greedy,
+                ..plain
+            },
+            Self::SharedDropout => search::Settings { order: Order::Second, dropout: 0.1, ..plain },
+            Self::Hard => search::Settings { dev_gates: search::DevGates::Hard, ..plain },
+            Self::Pruned => search::Settings { prune_below: 0.1, ..plain },
+            Self::FromSaliency => search::Settings { saliency: 8, ..plain },
+            // one step that moves nothing
+            Self::Saliency => {
+                search::Settings { saliency: 8, steps: 1, evaluations: 1, structural_learning_rate: 1e-12, ..plain }
+            }
+            Self::L0 => search::Settings { l0: Some(1e-3), ..plain },
+        }
+    }
+}
+
+/// All that a run depends on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Trial {
+    pub(super) bench: String,
+    pub(super) backbone_digest: String,
+    pub(super) task: String,
+    pub(super) task_digest: String,
+    pub(super) metric: Metric,
+    pub(super) variant: Variant,
+    /// Shares of the space, as they were written; the search is under the first of them.
+    pub(super) shares: Vec<String>,
+    /// Whether there is a search for each share; else ζ is solved anew for the others.
+    pub(super) search_each: bool,
+    pub(super) seed: u64,
+    pub(super) train_rows: usize,
+    pub(super) dev_rows: usize,
+    pub(super) test_rows: usize,
+    pub(super) max_source_tokens: usize,
+    pub(super) search_epochs: usize,
+    pub(super) retrain_epochs: usize,
+    pub(super) batch_size: usize,
+    pub(super) evaluations: usize,
+    pub(super) rate: f64,
+    pub(super) structural_rate: f64,
+    pub(super) retrain_rate: f64,
+}
+
+/// What a run gave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Found {
+    /// Of s3delta.
+    pub(super) version: String,
+    pub(super) created: Timestamp,
+    /// Of all searches; 0 without one.
+    pub(super) search_seconds: f64,
+    /// One a share.
+    pub(super) points: Vec<Point>,
+}
+
+/// The structure of a share, trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Point {
+    pub(super) share: String,
+    pub(super) budget: usize,
+    pub(super) structure: String,
+    pub(super) modules: usize,
+    pub(super) parameters: usize,
+    /// The task's metric on test.
+    pub(super) score: f64,
+    pub(super) dev_score: f64,
+    pub(super) retrain_seconds: f64,
+}
+
+impl Setup for Trial {
+    const BENCH: &'static str = "variants";
+    type Outcome = Found;
+
+    fn label(&self) -> String {
+        let variant = serde_json::to_value(self.variant).expect("a variant is a word");
+        format!("{} {} seed {}", self.task, variant.as_str().unwrap_or_default(), self.seed)
+    }
+
+    fn told(outcome: &Found) -> String {
+        let each = outcome.points.iter().map(|point| format!("{:.4} at {}", point.score, point.share));
+        format!("{}; search {:.0} s", each.collect::<Vec<_>>().join(", "), outcome.search_seconds)
+    }
+}
+
+/// A run that is to be made.
+pub(super) struct Run<'a> {
+    pub(super) setup: Trial,
+    /// With all its rows.
+    pub(super) task: &'a Task,
+    pub(super) backbone: &'a Backbone,
+    pub(super) space: &'a Space,
+}
+
+impl Runnable for Run<'_> {
+    type Setup = Trial;
+
+    fn setup(&self) -> &Trial {
+        &self.setup
+    }
+
+    fn make(&self, observer: &mut dyn Observer) -> train::Result<Found> {
+        let setup = &self.setup;
+        let rows = self.task.take(setup.train_rows, setup.seed);
+        let rows = rows.take_of(Split::Dev, setup.dev_rows, 0).take_of(Split::Test, setup.test_rows, 0);
+        let data = EncodedTask::new(rows, self.backbone, setup.max_source_tokens)?;
+        let steps = |epochs: usize, rows: usize| epochs * rows.div_ceil(setup.batch_size.clamp(1, rows.max(1)));
+        let plain = search::Settings::default();
+        let plain = search::Settings {
+            steps: steps(setup.search_epochs, delta_rows(data.train.len(), plain.delta_share)),
+            batch_size: setup.batch_size,
+            learning_rate: setup.rate,
+            structural_learning_rate: setup.structural_rate,
+            evaluations: setup.evaluations,
+            seed: setup.seed,
+            ..plain
+        };
+        let settings = setup.variant.settings(plain);
+        let training = train::Settings {
+            steps: steps(setup.retrain_epochs, data.train.len()),
+            batch_size: setup.batch_size,
+            learning_rate: setup.retrain_rate,
+            evaluations: setup.evaluations,
+            seed: setup.seed,
+            ..train::Settings::default()
+        };
+        let searches = match setup.variant {
+            Variant::Random => 0,
+            _ if setup.search_each => setup.shares.len(),
+            _ => 1,
+        };
+        let total = searches * settings.steps + setup.shares.len() * training.steps;
+        let mut part = Part { observer, done: 0, total };
+        let (mut search_seconds, mut points, mut latest) = (0.0, Vec::new(), Vec::new());
+        for (at, share) in setup.shares.iter().enumerate() {
+            let budget = share.parse::<Budget>()?.resolve(self.space, self.backbone.parameters)?;
+            let structure = if setup.variant == Variant::Random {
+                let chosen = random(self.space.sizes(), budget, &mut ChaCha8Rng::seed_from_u64(setup.seed));
+                let modules = self.space.modules().iter().zip(chosen).filter(|(_, chosen)| *chosen);
+                let modules = modules.map(|(module, _)| module.clone()).collect();
+                Structure::new(self.backbone.shape(), modules, Provenance::new(Origin::Random))?
+            } else {
+                let anew = at == 0 || setup.search_each;
+                if anew {
+                    let found = search(self.backbone, self.space, budget, &data, &settings, &mut part, None)?;
+                    part.done += settings.steps;
+                    search_seconds += found.seconds;
+                    latest = found.probabilities;
+                }
+                let p = match settings.l0 {
+                    None if !anew => at_budget(&latest, self.space.sizes(), budget),
+                    _ => latest.clone(),
+                };
+                let provenance = Provenance::new(Origin::Search);
+                Structure::discretise(self.space, &p, budget, settings.selection, provenance)?
+            };
+            let trained = retrain(self.backbone, &structure, &data, &training, &mut part, None)?;
+            part.done += training.steps;
+            let layout = Layout::new(&self.backbone.positions, &structure.modules)?;
+            let device = self.backbone.model.device();
+            let single = Single::new(&layout, trained.values, self.backbone.positions.len(), device);
+            points.push(Point {
+                share: share.clone(),
+                budget,
+                modules: structure.modules.len(),
+                parameters: layout.len(),
+                score: evaluate(self.backbone, &single, &data, Split::Test, None)?.score,
+                dev_score: trained.dev_score,
+                retrain_seconds: trained.seconds,
+                structure: structure.id,
+            });
+        }
+        let version = env!("CARGO_PKG_VERSION").into();
+        Ok(Found { version, created: Timestamp::now(), search_seconds, points })
+    }
+}
+
+/// Tells of one training as a part of the run.
+struct Part<'a> {
+    observer: &'a mut dyn Observer,
+    done: usize,
+    total: usize,
+}
+
+impl Observer for Part<'_> {
+    fn step(&mut self, report: &Report, snapshot: &dyn Fn() -> Vec<u8>) -> Flow {
+        let report = Report { step: self.done + report.step, total_steps: self.total, ..report.clone() };
+        self.observer.step(&report, snapshot)
+    }
+}
