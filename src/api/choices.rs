@@ -4,12 +4,8 @@ use super::{
     ApiError, AppState, ErrorBody, List, Result,
     auth::{Admin, May, Read},
     extract::{Json, Path, Query},
-    structures::MEASURED,
 };
-use crate::{
-    delta,
-    structure::{Budget, Objective, Searched, Selection, ServingCost, Structure, front},
-};
+use crate::structure::{Budget, Objective, Searched, Selection, ServingCost, Structure, front};
 use axum::{
     extract::State,
     http::{StatusCode, header::LOCATION},
@@ -50,7 +46,7 @@ pub(crate) struct FrontQuery {
 /// One choice on a Pareto front.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct FrontPoint {
-    /// The weight of the cost from which it is the best choice: `objective.weight` of a choice, or a hair above.
+    /// A weight of the cost at which it is the best choice: `objective.weight` of a choice.
     pub weight: f64,
     /// Σp of its modules.
     pub probability: f64,
@@ -111,7 +107,8 @@ pub(crate) async fn get_front(
         let (_, searched, budget) = searched(state, &id, budget)?;
         let (p, sizes) = (searched.p_at(budget), searched.space.sizes());
         let points = front(&p, sizes, &costs(state, query.cost, &searched)?, budget, MOST_POINTS)?;
-        let told = points.into_iter().map(|point| FrontPoint {
+        let some = points.into_iter().filter(|point| point.chosen.contains(&true)); // no structure has no module
+        let told = some.map(|point| FrontPoint {
             weight: point.weight,
             probability: point.probability,
             cost: point.cost,
@@ -152,7 +149,7 @@ fn costs(state: &AppState, cost: ServingCost, searched: &Searched) -> Result<Vec
             format!("microseconds are measured on the CPU, and the backbone is on {device}: ask for another cost");
         return Err(ApiError::unservable("cost_not_measured", message).at("cost"));
     }
-    let _alone = state.costs.lock().unwrap_or_else(PoisonError::into_inner); // no two measurements share the processor
-    let (source_tokens, new_tokens) = MEASURED;
-    Ok(delta::measure_modules(space, source_tokens, new_tokens)?)
+    // held while measuring, so that no two measurements share the processor
+    let mut known = state.module_costs.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(known.of(space)?)
 }

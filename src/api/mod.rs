@@ -52,7 +52,9 @@ pub use routes::{openapi, router};
 pub use structures::StructureSummary;
 pub use tasks::{Task, TaskUpload};
 
-use crate::{config::Config, jobs::Jobs, registry::Registry, serve::Engine, structure::MeasuredCost};
+use crate::{
+    config::Config, delta::ModuleCosts, jobs::Jobs, registry::Registry, serve::Engine, structure::MeasuredCost,
+};
 use error::{ApiError, Result};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -69,6 +71,8 @@ pub struct AppState {
     uploads: Arc<Semaphore>,
     /// What structures take, by their ids; measured once.
     costs: Arc<Mutex<HashMap<String, MeasuredCost>>>,
+    /// What modules of each kind and place take; measured once.
+    module_costs: Arc<Mutex<ModuleCosts>>,
     started: jiff::Timestamp,
 }
 
@@ -77,7 +81,18 @@ impl AppState {
     pub fn new(registry: Registry, engine: Engine, jobs: Jobs, config: Config, tokens: Tokens) -> Self {
         let uploads = Arc::new(Semaphore::new(config.concurrent_uploads.max(1)));
         let (config, tokens) = (Arc::new(config), Arc::new(tokens));
-        Self { registry, engine, jobs, config, tokens, uploads, costs: Arc::default(), started: jiff::Timestamp::now() }
+        let (source_tokens, new_tokens) = structures::MEASURED;
+        Self {
+            registry,
+            engine,
+            jobs,
+            config,
+            tokens,
+            uploads,
+            costs: Arc::default(),
+            module_costs: Arc::new(Mutex::new(ModuleCosts::new(source_tokens, new_tokens))),
+            started: jiff::Timestamp::now(),
+        }
     }
 
     /// Runs a call that blocks on the disk, away from the threads that answer requests.

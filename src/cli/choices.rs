@@ -40,12 +40,12 @@ Examples:
   s3delta structures front 3f2a91 --cost prefer-decoder
   s3delta structures front 3f2a91 --cost microseconds --budget 11% --json
 
-Each line is the best choice from its weight on, to that of the next line. Keep one:
+Each line is the best choice at its weight. Keep one:
   s3delta structures choose 3f2a91 --cost prefer-decoder --weight W")]
 pub(crate) struct Front {
     /// Its id, or a unique prefix.
     id: String,
-    /// What serving costs: bytes in memory, microseconds a request on this machine, or modules outside of the decoder.
+    /// What serving costs: bytes in memory, microseconds a request on this machine, or modules computed from the source.
     #[arg(long, value_enum)]
     cost: ServingCost,
     /// Parameters: a count, a ratio of the backbone, or a share of the space [default: the search's].
@@ -77,12 +77,12 @@ impl Front {
         if self.json {
             return output::json(&points);
         }
-        let number = |value: &serde_json::Value| format!("{:.4}", value.as_f64().unwrap_or_default());
         let columns = ["weight", "probability", "cost", "modules", "parameters"];
         let row = |point: &serde_json::Value| {
-            let cells = columns.iter().map(|name| match &point[name] {
-                value if value.is_f64() => number(value),
-                value => value.to_string(),
+            let cells = columns.iter().map(|name| match (*name, &point[name]) {
+                ("weight", value) => format!("{:.3e}", value.as_f64().unwrap_or_default()),
+                (_, value) if value.is_f64() => format!("{:.4}", value.as_f64().unwrap_or_default()),
+                (_, value) => value.to_string(),
             });
             cells.collect::<Vec<_>>()
         };

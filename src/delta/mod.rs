@@ -14,7 +14,7 @@ mod single;
 mod view;
 
 pub use batched::Batched;
-pub use cost::{Cost, measure, measure_modules};
+pub use cost::{Cost, ModuleCosts, measure};
 pub use file::{DeltaWeights, Error, Metadata};
 pub use layout::Layout;
 pub use single::{Leaves, Single, Tracked};

@@ -37,9 +37,9 @@ fn search(request: &mut SearchRequest, registry: &Registry, backbone: &BackboneI
     if let Some(source) = &mut request.warm_start {
         // the structure that the task stands for now
         let found = transfer_source(registry, "warm_start", source, &backbone.shape)?;
-        if found.searched().is_none() {
-            let message =
-                format!("structure {} has no probabilities to start from: name one that was searched", found.id);
+        if found.probabilities_of(space.modules()).iter().all(Option::is_none) {
+            let id = found.id;
+            let message = format!("structure {id} tells no probability of a module of this space: name another one");
             return Err(Error::invalid("warm_start", message));
         }
         *source = found.id;
@@ -104,8 +104,8 @@ pub fn structure_of(registry: &Registry, id: &str, shape: &Shape) -> Result<Stru
     Ok(found)
 }
 
-/// The structure that a transfer starts from: the newest one searched on a task (of several seeds, a search stores the
-/// one of their mean p last), or the one of this id; `param` is the request's field that names it.
+/// The structure that a transfer starts from: that of the newest search on a task, of several seeds the one of their mean p, or the
+/// one of this id. Structures chosen anew from a search's p, under another budget or objective, are found by their ids alone; `param` is the request's field that names it.
 pub fn transfer_source(registry: &Registry, param: &'static str, source: &str, shape: &Shape) -> Result<Structure> {
     let filter = StructureFilter {
         source_task: Some(source.into()),
@@ -115,8 +115,8 @@ pub fn transfer_source(registry: &Registry, param: &'static str, source: &str, s
     };
     let found = registry.structures(&filter)?.data.into_iter().filter_map(|structure| {
         let of_task = structure.provenance.iter().filter(|p| p.source_task.as_deref() == Some(source));
-        let searched = of_task.filter(|p| matches!(p.origin, Origin::Search | Origin::Average));
-        let newest = searched.map(|p| p.created).max()?;
+        let searched = of_task.filter(|p| matches!(p.origin, Origin::Search | Origin::Average) && p.parents.is_empty());
+        let newest = searched.map(|p| (p.created, p.seeds.len())).max()?;
         Some((newest, structure))
     });
     if let Some((_, structure)) = found.max_by_key(|(newest, _)| *newest) {

@@ -90,14 +90,23 @@ impl Run<'_> {
             created: self.job.created,
             ..Provenance::new(Origin::Search)
         };
-        // the structure of several searches' mean p
-        let choose = |of: &[Vec<f64>], seeds: &[u64], budget: usize| {
+        // the structure of several searches' mean p; one at another budget names that at the search's own
+        let choose = |of: &[Vec<f64>], seeds: &[u64], budget: usize, parent: Option<&String>| {
+            let provenance = Provenance { parents: parent.into_iter().cloned().collect(), ..provenance(seeds) };
             let selection = request.selection.unwrap_or_default();
-            let found = Structure::discretise(&space, &average(of), budget, selection, provenance(seeds));
+            let found = Structure::discretise(&space, &average(of), budget, selection, provenance);
             let found = found.map_err(structure_failure)?;
             let found = if of.len() > 1 { found.with_deviations(&deviation(of)) } else { found };
             let (stored, _) = self.registry.put_structure(&found)?;
             Ok::<_, Failure>(stored)
+        };
+        let mut structures = Vec::new();
+        for (seed, p) in request.seeds.iter().zip(&stage.probabilities) {
+            structures.push(choose(std::slice::from_ref(p), &[*seed], budget, None)?.id);
+        }
+        let structure = match request.seeds.len() {
+            1 => self.registry.structure(&structures[0])?,
+            _ => choose(&stage.probabilities, &request.seeds, budget, None)?,
         };
         let mut more = Vec::new();
         for other in &request.more_budgets {
@@ -107,18 +116,9 @@ impl Run<'_> {
                 None => at_budget(p, space.sizes(), other),
             };
             let of: Vec<_> = stage.probabilities.iter().map(anew).collect();
-            let found = choose(&of, &request.seeds, other)?;
+            let found = choose(&of, &request.seeds, other, Some(&structure.id))?;
             more.push(BudgetResult { budget: other, parameters: found.parameters(), structure: found.id });
         }
-        let mut structures = Vec::new();
-        for (seed, p) in request.seeds.iter().zip(&stage.probabilities) {
-            structures.push(choose(std::slice::from_ref(p), &[*seed], budget)?.id);
-        }
-        // last, so that it is the newest of its task: what a transfer takes
-        let structure = match request.seeds.len() {
-            1 => self.registry.structure(&structures[0])?,
-            _ => choose(&stage.probabilities, &request.seeds, budget)?,
-        };
         let search_seconds = stage.seconds;
         let mut result = SearchResult {
             structures,

@@ -200,9 +200,9 @@ impl SearchRequest {
             return Err(Error::invalid("train_rows", "a search needs at least 2 rows: one for each part"));
         }
         rate("structural_learning_rate", self.structural_learning_rate)?;
-        rate("tau", self.tau)?;
-        rate("beta", self.beta)?;
-        rate("epsilon", self.epsilon)?;
+        within("tau", self.tau, 0.01, 100.0)?;
+        within("beta", self.beta, 0.01, 100.0)?;
+        within("epsilon", self.epsilon, 1e-6, 10.0)?;
         part("dropout", self.dropout.unwrap_or_default())?;
         part("prune_below", self.prune_below)?;
         if !(self.delta_share > 0.0 && self.delta_share < 1.0) {
@@ -227,6 +227,13 @@ impl SearchRequest {
 const MOST_SALIENCY: usize = 64;
 /// Structures of one search.
 const MOST_BUDGETS: usize = 64;
+
+fn within(param: &'static str, value: f64, least: f64, most: f64) -> Result<()> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(param, format!("`{param}` is {value}: give a number from {least} to {most}")))
+}
 
 fn part(param: &'static str, value: f64) -> Result<()> {
     if (0.0..1.0).contains(&value) {

@@ -3,6 +3,7 @@
 
 mod bilevel;
 mod gate;
+mod live;
 mod settings;
 mod state;
 mod step;

@@ -40,7 +40,7 @@ pub enum DevGates {
     Hard,
 }
 
-/// How a search runs. Defaults are the reference's, but for the order, dropout and the batch size.
+/// How a search runs. Defaults are the reference's, but for the order, dropout, selection and the batch size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Steps; each takes one batch of either part of train.

@@ -1,5 +1,6 @@
 //! One step of bi-level optimisation, on whatever batches.
 
+use super::live::{Live, searched};
 use super::state::State;
 use super::{DevGates, Gate, Masks, Order, Settings};
 use crate::delta::{Layout, Single, Tracked};
@@ -7,7 +8,6 @@ use crate::structure::{DeltaModule, Space, choose};
 use crate::t5::Backbone;
 use crate::train::{Batch, Error, Point, Report, Result, clip_global_norm, generator, linear_decay, passes};
 use rand::RngExt;
-use std::ops::Range;
 
 /// Saliency moves α by this much at most, in units of τ.
 const MOST_SALIENT: f64 = 4.0;
@@ -21,16 +21,6 @@ pub(crate) struct Bilevel<'a> {
     pub(super) layout: Layout,
     gate: Gate,
     live: Live,
-}
-
-/// The modules that are still searched.
-struct Live {
-    /// Their numbers in the space.
-    modules: Vec<usize>,
-    /// Their values' places in the whole layout.
-    ranges: Vec<Range<usize>>,
-    layout: Layout,
-    gate: Gate,
 }
 
 /// Gradients of one gated pass.
@@ -56,12 +46,7 @@ impl<'a> Bilevel<'a> {
         let sizes: Vec<_> = space.sizes().iter().map(|size| *size as f64).collect();
         let layout = Layout::new(&backbone.positions, space.modules())?;
         let gate = Gate { sizes, budget: budget as f64, tau: settings.tau, beta: settings.beta, l0: settings.l0 };
-        let live = Live {
-            modules: (0..space.len()).collect(),
-            ranges: layout.ranges().collect(),
-            layout: layout.clone(),
-            gate: gate.clone(),
-        };
+        let live = Live::new((0..space.len()).collect(), &layout, layout.clone(), &gate);
         Ok(Self { backbone, settings: settings.clone(), modules: space.modules().to_vec(), layout, gate, live })
     }
 
@@ -130,15 +115,14 @@ impl<'a> Bilevel<'a> {
                 return Err(Error::Diverged { loss, step: state.step, rate });
             }
         }
-        let by_gate = if first {
-            other.gates
-        } else {
-            let second = self.along(state.step, &values, &z, &other.values, delta)?;
-            other.gates.iter().zip(second).map(|(direct, second)| direct - rate * second).collect()
-        };
+        let by_gate =
+            if first { other.gates } else { self.seeing_through(state.step, rate, &values, &z, &other, delta)? };
         let gradient = live.gate.structural_gradient(&by_gate, &p, &z);
         let mut whole = vec![0.0; state.alpha.len()];
         live.modules.iter().zip(gradient).for_each(|(module, g)| whole[*module] = g as f32);
+        if !whole.iter().all(|g| g.is_finite()) {
+            return Err(Error::Diverged { loss: other.loss, step: state.step, rate: structural_rate });
+        }
         clip_global_norm(&mut whole, settings.clip);
         state.structural_optimiser.step(&mut state.alpha, &whole, structural_rate as f32);
 
@@ -190,7 +174,10 @@ impl<'a> Bilevel<'a> {
 
     /// Searches those modules no further whose p has collapsed, of whose α nothing is left then.
     pub(super) fn prune(&self, state: &mut State, p: &[f64]) {
-        let least = self.settings.prune_below * self.gate.budget / self.gate.sizes.iter().sum::<f64>();
+        let share = self.gate.budget / self.gate.sizes.iter().sum::<f64>();
+        // the likeliest stays, whatever its p: the L0 control may close all gates
+        let most = p.iter().copied().fold(0.0, f64::max);
+        let least = (self.settings.prune_below * share).min(most);
         let collapsed = p.iter().zip(&mut state.alpha).filter(|(p, _)| **p < least);
         collapsed.for_each(|(_, alpha)| *alpha = f32::NEG_INFINITY);
     }
@@ -205,16 +192,9 @@ impl<'a> Bilevel<'a> {
 
     /// The modules that are searched at these α.
     fn live(&self, alpha: &[f32]) -> Result<Live> {
-        let modules: Vec<_> = searched(alpha).collect();
-        let picked: Vec<_> = modules.iter().map(|module| self.modules[*module].clone()).collect();
-        let all: Vec<_> = self.layout.ranges().collect();
-        let sizes = modules.iter().map(|module| self.gate.sizes[*module]).collect();
-        Ok(Live {
-            layout: Layout::new(&self.backbone.positions, &picked)?,
-            ranges: modules.iter().map(|module| all[*module].clone()).collect(),
-            gate: Gate { sizes, ..self.gate.clone() },
-            modules,
-        })
+        let picked: Vec<_> = searched(alpha).map(|module| self.modules[module].clone()).collect();
+        let layout = Layout::new(&self.backbone.positions, &picked)?;
+        Ok(Live::new(searched(alpha).collect(), &self.layout, layout, &self.gate))
     }
 
     /// u of the modules searched: a module's draw does not depend on which others are.
@@ -224,13 +204,24 @@ impl<'a> Bilevel<'a> {
         self.live.modules.iter().map(|module| all[*module]).collect()
     }
 
-    /// `∇²_zδ L_δ · v` by a central difference of the gates' gradient along v; ∂z/∂α is the same for both sides.
-    pub(super) fn along(&self, step: usize, values: &[f32], z: &[f64], v: &[f32], delta: &[Batch]) -> Result<Vec<f64>> {
+    /// The gates' gradient that sees through the virtual step: that of `other` less `ξ ∇²_zδ L_δ · v`, v being the gradient of
+    /// `other`'s δ. The product is a central difference of the gates' gradient along v; ∂z/∂α is the same for both sides.
+    pub(super) fn seeing_through(
+        &self,
+        step: usize,
+        rate: f64,
+        values: &[f32],
+        z: &[f64],
+        other: &Gated,
+        delta: &[Batch],
+    ) -> Result<Vec<f64>> {
+        let v = &other.values;
         let norm = v.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         let epsilon = self.settings.epsilon / (norm + 1e-6);
         let [plus, minus] = [epsilon, -epsilon].map(|by| perturbed(values, v, by));
         let sides = self.passes(step, 2, &[&plus, &minus], z, delta, Tracked::Outer)?;
-        Ok(sides[0].gates.iter().zip(&sides[1].gates).map(|(plus, minus)| (plus - minus) / (2.0 * epsilon)).collect())
+        let second = sides[0].gates.iter().zip(&sides[1].gates).map(|(plus, minus)| (plus - minus) / (2.0 * epsilon));
+        Ok(other.gates.iter().zip(second).map(|(direct, second)| direct - rate * second).collect())
     }
 
     pub(super) fn pass(
@@ -280,40 +271,6 @@ impl<'a> Bilevel<'a> {
         };
         (rate > 0.0).then(|| (rate, generator(self.settings.seed, "dropout", index as u64).random()))
     }
-}
-
-impl Live {
-    fn pick(&self, of: &[f32]) -> Vec<f32> {
-        self.modules.iter().map(|module| of[*module]).collect()
-    }
-
-    fn spread(&self, of: &[f64], len: usize) -> Vec<f64> {
-        let mut all = vec![0.0; len];
-        self.modules.iter().zip(of).for_each(|(module, value)| all[*module] = *value);
-        all
-    }
-
-    /// From the whole layout to that of the modules searched.
-    fn gather(&self, values: &[f32]) -> Vec<f32> {
-        self.ranges.iter().flat_map(|range| &values[range.clone()]).copied().collect()
-    }
-
-    /// And back, 0 elsewhere.
-    fn scatter(&self, values: &[f32], len: usize) -> Vec<f32> {
-        let mut whole = vec![0.0; len];
-        let mut rest = values;
-        for range in &self.ranges {
-            let (part, after) = rest.split_at(range.len());
-            whole[range.clone()].copy_from_slice(part);
-            rest = after;
-        }
-        whole
-    }
-}
-
-/// Numbers of the modules that are searched at these α.
-fn searched(alpha: &[f32]) -> impl Iterator<Item = usize> {
-    alpha.iter().enumerate().filter(|(_, alpha)| alpha.is_finite()).map(|(module, _)| module)
 }
 
 /// `values + by · direction`.

@@ -96,9 +96,22 @@ fn the_second_order_is_double_backward() {
         assert!((found / wanted - 1.0).abs() < 1e-4, "{found} {wanted}");
     }
     let v: Vec<f64> = other.values.iter().map(|v| f64::from(*v)).collect();
-    let second = search.along(0, &theta, &z, &other.values, &delta).unwrap();
-    for (name, found) in [("v", v), ("direct", other.gates), ("second", second)] {
-        let (wanted, length) = (doubles(name), |of: &[f64]| of.iter().map(|x| x * x).sum::<f64>().sqrt());
+    // a rate at which the second-order part counts as much as the other
+    let rate = 1.0;
+    let whole = search.seeing_through(0, rate, &theta, &z, &other, &delta).unwrap();
+    let wanted: Vec<f64> =
+        doubles("direct").iter().zip(doubles("second")).map(|(direct, second)| direct - rate * second).collect();
+    let second: Vec<f64> = other.gates.iter().zip(&whole).map(|(direct, whole)| (direct - whole) / rate).collect();
+    let length = |of: &[f64]| of.iter().map(|x| x * x).sum::<f64>().sqrt();
+    assert!(cosine(&doubles("direct"), &wanted) < 0.99, "the second order does not count in this case");
+    let (v_wanted, direct, second_wanted) = (doubles("v"), doubles("direct"), doubles("second"));
+    let all = [
+        ("v", v, v_wanted),
+        ("direct", other.gates, direct),
+        ("second", second, second_wanted),
+        ("whole", whole, wanted),
+    ];
+    for (name, found, wanted) in all {
         assert_eq!(found.len(), wanted.len(), "{name}");
         let (angle, ratio) = (cosine(&found, &wanted), length(&found) / length(&wanted));
         // the central difference is as wide as the method says, which shortens the second-order part a little

@@ -130,10 +130,11 @@ impl Structure {
         })
     }
 
-    /// Adds the provenances of `other`, the same structure found again.
+    /// Adds the provenances of `other`, the same structure found again; one that differs in its time alone is no other.
     pub fn merge(&mut self, other: Structure) {
         for provenance in other.provenance {
-            if !self.provenance.contains(&provenance) {
+            let same = |known: &Provenance| Provenance { created: provenance.created, ..known.clone() } == provenance;
+            if !self.provenance.iter().any(same) {
                 self.provenance.push(provenance);
             }
         }
@@ -160,7 +161,7 @@ impl Structure {
         selection: Selection,
         objective: Option<(Objective, &[f64])>,
     ) -> Result<Self> {
-        let Searched { provenance, space } = searched;
+        let Searched { provenance, space, .. } = searched;
         let p = searched.p_at(budget);
         let chosen = match objective {
             None => choose(selection, &p, space.sizes(), budget)?,
@@ -168,13 +169,18 @@ impl Structure {
         };
         let modules: Vec<_> = pick(space.modules(), &chosen).cloned().collect();
         if modules.is_empty() {
-            return Err(Error::Budget("no module is worth its cost at this weight: give a smaller one".into()));
+            let what = match objective {
+                Some(_) => "no module is worth its cost at this weight: give a smaller one",
+                None => "no module has a probability above 0",
+            };
+            return Err(Error::Budget(what.into()));
         }
         let provenance = Provenance {
             parents: vec![self.id.clone()],
             created: Timestamp::now(),
             budget: Some(budget),
             objective: objective.map(|(objective, _)| objective),
+            probabilities: searched.told(&p),
             ..provenance.clone()
         };
         Self::new(&self.shape, modules, provenance)
@@ -188,7 +194,8 @@ impl Structure {
         let modules = provenance.probabilities.iter().map(|entry| entry.module.clone()).collect();
         let name = provenance.space.as_deref().unwrap_or("unnamed");
         let space = Space::from_modules(name, Positions::new(&self.shape), modules)?;
-        Ok(Searched { provenance: provenance.clone(), space })
+        let p = self.probabilities_of(space.modules()).into_iter().map(Option::unwrap_or_default).collect();
+        Ok(Searched { provenance: provenance.clone(), space, p })
     }
 }
 
@@ -198,6 +205,8 @@ pub struct Searched {
     provenance: Provenance,
     /// The space.
     pub space: Space,
+    /// In its order, which a document need not keep.
+    p: Vec<f64>,
 }
 
 impl Searched {
@@ -206,12 +215,26 @@ impl Searched {
         self.provenance.budget
     }
 
-    /// p of each module, ζ solved anew where the budget is another.
+    /// p of each module, ζ solved anew where the budget is another. Of several seeds it is their mean p that is shifted.
     pub fn p_at(&self, budget: usize) -> Vec<f64> {
-        let p: Vec<_> = self.provenance.probabilities.iter().map(|entry| entry.p).collect();
         // the L0 control knows no ζ
         let same = self.budget() == Some(budget) || self.provenance.settings["l0"].is_number();
-        if same { p } else { at_budget(&p, self.space.sizes(), budget) }
+        if same { self.p.clone() } else { at_budget(&self.p, self.space.sizes(), budget) }
+    }
+
+    /// These p as a document tells them, with the deviations that the search told of its own.
+    fn told(&self, p: &[f64]) -> Vec<ModuleProbability> {
+        if p == self.p {
+            return self.provenance.probabilities.clone();
+        }
+        let each = self.space.modules().iter().zip(p).zip(self.space.sizes());
+        each.map(|((module, p), size)| ModuleProbability {
+            module: module.clone(),
+            p: *p,
+            deviation: None,
+            parameters: *size,
+        })
+        .collect()
     }
 }
 
@@ -309,6 +332,18 @@ mod tests {
         let large = small.chosen_anew(&searched, half, Selection::Exact, None).unwrap();
         assert!(large.parameters() > 500 && large.parameters() <= half);
         assert_eq!((&large.provenance[0].parents, large.provenance[0].budget), (&vec![small.id.clone()], Some(half)));
+        assert_eq!(
+            large.searched_space().unwrap().p_at(half),
+            searched.p_at(half),
+            "it tells the p that it is chosen by"
+        );
+        let mut shuffled = small.clone();
+        shuffled.provenance[0].probabilities.reverse();
+        let again = shuffled.chosen_anew(&shuffled.searched_space().unwrap(), half, Selection::Exact, None).unwrap();
+        assert_eq!(again.id, large.id, "whatever the order of the document");
+        let mut merged = large.clone();
+        merged.merge(small.chosen_anew(&searched, half, Selection::Exact, None).unwrap());
+        assert_eq!(merged.provenance.len(), 1);
         let costs: Vec<_> = (0..space.len()).map(|i| if i % 2 == 0 { 1.0 } else { 0.0 }).collect();
         let by = |weight| {
             let objective = Objective { cost: ServingCost::PreferDecoder, weight };

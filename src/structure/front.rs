@@ -40,7 +40,7 @@ pub struct Objective {
 /// One choice of modules on a Pareto front.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FrontPoint {
-    /// The least weight of the cost at which it was found to be the best choice.
+    /// A weight of the cost at which it is the best choice: the middle of all that are, for the last twice the least.
     pub weight: f64,
     /// Its Σp.
     pub probability: f64,
@@ -110,6 +110,11 @@ pub fn front(p: &[f64], sizes: &[usize], costs: &[f64], budget: usize, most: usi
             points[right].weight = weight;
         }
     }
+    // so far each has the least weight at which it is the best
+    let ends: Vec<f64> = points.iter().skip(1).map(|point| point.weight).collect();
+    for (at, point) in points.iter_mut().enumerate() {
+        point.weight = ends.get(at).map_or(2.0 * point.weight, |end| f64::midpoint(point.weight, *end));
+    }
     Ok(points)
 }
 
@@ -145,6 +150,11 @@ mod tests {
                 let best = all.iter().map(|(p, cost)| p - weight * cost).fold(f64::MIN, f64::max);
                 let ours = found.iter().map(|point| point.probability - weight * point.cost).fold(f64::MIN, f64::max);
                 prop_assert!((best - ours).abs() < 1e-6, "at {weight}: {ours} of {best}, {found:?}");
+            }
+            for point in &found {
+                let again = choose_by(Selection::Exact, &p, &sizes, budget, &costs, point.weight).unwrap();
+                let worth = |chosen: &[bool]| chosen_probability(&p, chosen) - point.weight * chosen_probability(&costs, chosen);
+                prop_assert!((worth(&again) - worth(&point.chosen)).abs() < 1e-6, "{point:?}");
             }
             prop_assert!(found.windows(2).all(|pair| pair[0].cost > pair[1].cost && pair[0].weight <= pair[1].weight));
         }

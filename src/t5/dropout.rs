@@ -46,7 +46,44 @@ pub(super) fn dropped<const D: usize>(x: Tensor<D>, deltas: &dyn Deltas) -> Tens
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::structure::PositionId;
+    use crate::t5::Backbone;
     use burn::tensor::Device;
+    use std::path::Path;
+
+    struct Dropped(Dropout);
+
+    impl Deltas for Dropped {
+        fn touches(&self, _: PositionId) -> bool {
+            false
+        }
+
+        fn dropout(&self) -> Option<&Dropout> {
+            Some(&self.0)
+        }
+    }
+
+    /// The places of transformers' modeling_t5.py; none of them drops anything at rate 0.
+    #[test]
+    fn every_place_of_t5_has_it_once() {
+        for variant in ["tiny-v1.0", "tiny-v1.1"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(variant);
+            let backbone = Backbone::open(&path, &Device::flex()).unwrap();
+            let batch = backbone.model.batch(&[[5u32, 6, 7, 1], [8, 9, 10, 1]]).unwrap();
+            let logits = |deltas: &dyn Deltas| {
+                let encoded = backbone.model.encode(&batch, deltas);
+                backbone.model.decode(&encoded, &batch, deltas).try_into_vec_as::<f32>().unwrap()
+            };
+            let none = Dropped(Dropout::new(0.0, 3));
+            let (plain, kept) = (logits(&crate::t5::Frozen), logits(&none));
+            assert!(plain.iter().zip(&kept).all(|(a, b)| (a - b).abs() < 1e-4 * (1.0 + a.abs())));
+            // embedding and end of either stack; weights and output of each attention; hidden values and output of each feed-forward
+            let layers = &backbone.config;
+            let wanted = 2 * 2 + layers.encoder_layers * (2 + 2) + layers.decoder_layers * (2 + 2 + 2);
+            assert_eq!(none.0.next.load(Ordering::Relaxed), wanted as u64, "{variant}");
+            assert_ne!(logits(&Dropped(Dropout::new(0.5, 3))), plain);
+        }
+    }
 
     #[test]
     fn masks_follow_the_seed_and_keep_the_mean() {

@@ -65,7 +65,9 @@ impl AdamW {
             for ((value, g), (m, v)) in values.iter_mut().zip(gradient).zip(first.iter_mut().zip(second)) {
                 *m = b1 * *m + (1.0 - b1) * g;
                 *v = b2 * *v + (1.0 - b2) * g * g;
-                *value -= rate * ((*m / c1) / ((*v / c2).sqrt() + epsilon) + decay * *value);
+                // a value may be infinite: 0 times it would be no number
+                let decayed = if decay == 0.0 { 0.0 } else { decay * *value };
+                *value -= rate * ((*m / c1) / ((*v / c2).sqrt() + epsilon) + decayed);
             }
         });
     }

@@ -846,7 +846,7 @@ export interface components {
             probability: number;
             /**
              * Format: double
-             * @description The weight of the cost from which it is the best choice: `objective.weight` of a choice, or a hair above.
+             * @description A weight of the cost at which it is the best choice: `objective.weight` of a choice.
              */
             weight: number;
         };
@@ -1029,7 +1029,7 @@ export interface components {
                 probability: number;
                 /**
                  * Format: double
-                 * @description The weight of the cost from which it is the best choice: `objective.weight` of a choice, or a hair above.
+                 * @description A weight of the cost at which it is the best choice: `objective.weight` of a choice.
                  */
                 weight: number;
             }[];

@@ -40,7 +40,7 @@ pub(super) enum Variant {
 }
 
 impl Variant {
-    fn settings(self, plain: search::Settings) -> search::Settings {
+    pub(super) fn settings(self, plain: search::Settings) -> search::Settings {
         match self {
             Self::First | Self::Random => plain,
             Self::Second => search::Settings { order: Order::Second, ..plain },
@@ -72,7 +72,10 @@ pub(super) struct Trial {
     pub(super) task: String,
     pub(super) task_digest: String,
     pub(super) metric: Metric,
+    pub(super) space: String,
     pub(super) variant: Variant,
+    /// What the variant makes of a search's defaults, as Rust shows it: another version's runs are others.
+    pub(super) settings: String,
     /// Shares of the space, as they were written; the search is under the first of them.
     pub(super) shares: Vec<String>,
     /// Whether there is a search for each share; else ζ is solved anew for the others.

@@ -5,6 +5,7 @@ use super::results::{Line, Results, Setup};
 use super::variant::{Point, Run, Trial, Variant};
 use crate::cli::spread::Spread;
 use crate::cli::{On, interrupt, open_device, output};
+use crate::search::Settings;
 use crate::structure::{Budget, Space};
 use crate::t5::Backbone;
 use crate::task::{self, Split, Task};
@@ -144,7 +145,9 @@ impl Args {
                     task: task.name().into(),
                     task_digest: digest.clone(),
                     metric: task.definition.metric,
+                    space: space.name().into(),
                     variant: *variant,
+                    settings: format!("{:?}", variant.settings(Settings::default())),
                     shares: shares.clone(),
                     search_each: self.search_each,
                     seed,
@@ -205,7 +208,8 @@ fn summarise(lines: &[&Line<Trial>]) -> Vec<Summary> {
                 };
                 let random = |line: &Line<Trial>| {
                     let twin = |other: &&&Line<Trial>| {
-                        let wanted = Trial { variant: Variant::Random, ..line.setup.clone() };
+                        let settings = other.setup.settings.clone();
+                        let wanted = Trial { variant: Variant::Random, settings, ..line.setup.clone() };
                         other.setup == wanted
                     };
                     point(lines.iter().find(twin)?, share).map(|point| point.score)

@@ -89,13 +89,15 @@ function StructureView({ structure, other }: { structure: Structure; other: Stru
   const by: Selection = selection === "greedy" ? "greedy" : "exact";
   const feasible = by === "greedy" || exactIsFeasible(view.sizes, budget);
   const asStored = !hasP || (budgetText === "" && selection === "");
-  const chosen = useMemo(() => {
-    if (asStored) return view.stored;
-    const told = view.p as number[];
+  const p = useMemo(() => {
     const withoutShift = typeof (provenance?.settings as { l0?: number } | undefined)?.l0 === "number"; // the L0 control
-    const p = budget === provenance?.budget || withoutShift ? told : atBudget(told, view.sizes, budget);
-    return choose(feasible ? by : "greedy", p, view.sizes, budget);
-  }, [asStored, view, provenance, by, feasible, budget]);
+    if (asStored || budget === provenance?.budget || withoutShift) return view.p;
+    return atBudget(view.p as number[], view.sizes, budget);
+  }, [asStored, view, provenance, budget]);
+  const chosen = useMemo(
+    () => (asStored ? view.stored : choose(feasible ? by : "greedy", p as number[], view.sizes, budget)),
+    [asStored, view, p, by, feasible, budget],
+  );
   const grid = useMemo(() => buildGrid(view.modules, structure.shape), [view, structure.shape]);
   const compared = useMemo(() => (other ? align(view, other) : null), [view, other]);
   const picked = chosen.filter(Boolean).length;
@@ -107,7 +109,7 @@ function StructureView({ structure, other }: { structure: Structure; other: Stru
   const exports: [string, () => void | Promise<void>][] = [
     ["SVG", () => save(`${name}.svg`, svgBlob(svgText(svg.current!, dark)))],
     ["PNG", async () => save(`${name}.png`, await pngBlob(svgText(svg.current!, dark)))],
-    ["CSV", () => save(`${name}.csv`, new Blob([csv(view.modules, view.p, view.sizes, chosen)], { type: "text/csv" }))],
+    ["CSV", () => save(`${name}.csv`, new Blob([csv(view.modules, p, view.sizes, chosen)], { type: "text/csv" }))],
     ["JSON", () => save(`${name}.json`, new Blob([JSON.stringify(structure, null, 2)], { type: "application/json" }))],
   ];
   return (
@@ -181,18 +183,18 @@ function StructureView({ structure, other }: { structure: Structure; other: Stru
         <p class="outcome" role="status">
           <strong>{plural(picked, "module")}</strong> chosen, {count(used)} parameters
           {space > 0 && hasP && ` (${percent(used / space)} of the space)`}
-          {hasP && `, Σp ${decimal(sumChosen(view.p as number[], chosen), 3)}`}
+          {hasP && `, Σp ${decimal(sumChosen(p as number[], chosen), 3)}`}
           {!asStored && (changed === 0 ? ". The same as stored." : `. ${plural(changed, "module")} differ${changed === 1 ? "s" : ""} from the stored structure.`)}
           {!feasible && " Exact is too large for the browser at this budget, so this is greedy."}
           {!hasP && ". No search told the probabilities of this structure, so only its own modules are shown."}
         </p>
         {mode === "table" ? (
-          <ModuleTable modules={view.modules} p={view.p} deviation={view.deviation} sizes={view.sizes} chosen={chosen} />
+          <ModuleTable modules={view.modules} p={p} deviation={p === view.p ? view.deviation : undefined} sizes={view.sizes} chosen={chosen} />
         ) : (
           <Heatmap
             grid={grid}
             modules={view.modules}
-            p={view.p}
+            p={p}
             chosen={chosen}
             sizes={view.sizes}
             other={compared}
@@ -203,7 +205,7 @@ function StructureView({ structure, other }: { structure: Structure; other: Stru
         )}
       </section>
       {!asStored && changed > 0 && picked > 0 && provenance && (
-        <KeepChoice structure={structure} provenance={provenance} chosen={chosen} budget={budget} />
+        <KeepChoice structure={structure} provenance={provenance} p={p as number[]} chosen={chosen} budget={budget} />
       )}
       <section>
         <h2>Use it</h2>
@@ -235,13 +237,14 @@ function StructureView({ structure, other }: { structure: Structure; other: Stru
 }
 
 /** Stores the choice at this budget as a structure of its own: the same search's p, chosen anew. */
-function KeepChoice(props: { structure: Structure; provenance: Provenance; chosen: boolean[]; budget: number }) {
-  const { structure, provenance, chosen, budget } = props;
+function KeepChoice(props: { structure: Structure; provenance: Provenance; p: number[]; chosen: boolean[]; budget: number }) {
+  const { structure, provenance, p, chosen, budget } = props;
   const [error, setError] = useState<ApiError | null>(null);
   const keep = () => {
     const probabilities = provenance.probabilities ?? [];
     const modules = probabilities.filter((_, index) => chosen[index]).map((entry) => entry.module);
-    const made = { ...provenance, created: new Date().toISOString(), parents: [structure.id], budget };
+    const shifted = probabilities.map((entry, index) => (entry.p === p[index] ? entry : { ...entry, p: p[index]!, deviation: undefined }));
+    const made = { ...provenance, created: new Date().toISOString(), parents: [structure.id], budget, objective: undefined, probabilities: shifted };
     const { format, shape } = structure;
     post<Structure>("/v1/structures", { format, shape, modules, provenance: [made] }).then(
       (stored) => navigate(`/structures/${stored.id}`),
