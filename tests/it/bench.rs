@@ -253,8 +253,6 @@ fn steps_of_training_and_search_are_measured() {
     assert_eq!(fields(&second), format!("{wanted} budget zeta loss_first loss_last"));
     assert_eq!(first["loss_first"], second["loss_first"], "both orders begin with the same pass");
     assert_ne!(first["zeta"], second["zeta"], "and part after it");
-    let least = |json: &Value| json["min_ms"].as_f64().unwrap();
-    assert!(least(&second) > least(&first), "four passes take longer than two: {first} {second}");
     for json in [&lora, &fixed, &first] {
         let [first, last] = ["loss_first", "loss_last"].map(|name| json[name].as_f64().unwrap());
         assert!(last < first, "the same batch again is learnt: {json}");
