@@ -59,13 +59,16 @@ pub struct PretrainArgs {
     /// Go on from the checkpoint in --out.
     #[arg(long)]
     pub resume: bool,
+    /// Begin anew over the run that --out holds; without it such a folder is left alone.
+    #[arg(long, conflicts_with = "resume")]
+    pub overwrite: bool,
     /// Print the report as JSON.
     #[arg(long)]
     pub json: bool,
 }
 
 impl PretrainArgs {
-    /// Runs the command; `stop` is asked at each report whether to leave a checkpoint and end.
+    /// Runs the command; `stop` is asked at each step whether to leave a checkpoint and end.
     pub fn run(&self, device: &Device, stop: &dyn Fn() -> bool) -> Result<()> {
         let mut config = PretrainConfig::read(&self.config)?;
         config.training.seed = self.seed.unwrap_or(config.training.seed);
@@ -79,7 +82,8 @@ impl PretrainArgs {
         let (tokenizer, out, resume) = (tokenizer.as_deref(), self.out.as_path(), self.resume);
         let mut shown = Instant::now();
         let stop_after = self.steps;
-        let run = Run { config, text, sentences, tokenizer, out, resume, stop_after, device };
+        let overwrite = self.overwrite;
+        let run = Run { config, text, sentences, tokenizer, out, resume, overwrite, stop_after, device };
         let report = pretrain(run, &mut |event| {
             show(event, &mut shown);
             !stop()
@@ -112,7 +116,7 @@ fn show(event: Event<'_>, shown: &mut Instant) {
         Event::Vocabulary { characters, seconds } if due => {
             eprintln!("training the vocabulary on {:.1} M characters: {seconds:.0} s", characters as f64 / 1e6);
         }
-        Event::Reading(_) | Event::Vocabulary { .. } => return,
+        Event::Reading(_) | Event::Vocabulary { .. } | Event::Taken => return,
     }
     *shown = Instant::now();
 }

@@ -15,6 +15,10 @@ pub struct Checkpoint {
     pub step: usize,
     /// Source and target tokens seen.
     pub tokens: usize,
+    /// Summed losses and number of the steps since the last report.
+    pub unreported: (f64, usize),
+    /// Digest of the vocabulary's tokenizer.json; older checkpoints do not tell it.
+    pub vocabulary: Option<String>,
     /// Parameters.
     pub values: Vec<f32>,
     /// The optimiser's first moments; none for Adafactor.
@@ -29,12 +33,14 @@ impl Checkpoint {
     /// The file's content; its metadata hold step, settings and a BLAKE3 digest of the tensors.
     pub fn to_bytes(&self) -> Vec<u8> {
         let tensors = [&self.values, &self.first, &self.second].map(|values| to_le_bytes(values));
-        let metadata = HashMap::from([
+        let mut metadata = HashMap::from([
             ("step".to_string(), self.step.to_string()),
             ("tokens".to_string(), self.tokens.to_string()),
             ("config".to_string(), serde_json::to_string(&self.config).expect("settings are plain data")),
+            ("unreported".to_string(), serde_json::to_string(&self.unreported).expect("two numbers")),
             ("digest".to_string(), digest(tensors.iter().map(Vec::as_slice))),
         ]);
+        metadata.extend(self.vocabulary.clone().map(|digest| ("vocabulary".to_string(), digest)));
         let views = TENSORS.into_iter().zip(&tensors).map(|(name, bytes)| {
             (name, TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes).expect("the shape fits the bytes"))
         });
@@ -66,7 +72,10 @@ impl Checkpoint {
         let of_spans =
             || step * config.training.batch_size * Corruption::new(&config.corruption, &config.vocabulary).tokens();
         let tokens = if metadata.contains_key("tokens") { number("tokens")? } else { of_spans() };
-        Ok(Self { config, step, tokens, values, first, second })
+        let unreported = metadata.get("unreported").map_or(Ok((0.0, 0)), |text| serde_json::from_str(text));
+        let unreported = unreported.map_err(|error| format!("unreported: {error}"))?;
+        let vocabulary = metadata.get("vocabulary").cloned();
+        Ok(Self { config, step, tokens, unreported, vocabulary, values, first, second })
     }
 
     /// Writes the file.
@@ -123,7 +132,16 @@ mod tests {
         let mut config: PretrainConfig = toml::from_str(text).unwrap();
         (config.training.batch_size, config.corruption.source_tokens) = (16, 96);
         let (first, second) = (vec![0.1, 0.0], vec![1e-9, 3.0]);
-        Checkpoint { config, step: 12, tokens: 345, values: vec![1.0, -2.5], first, second }
+        Checkpoint {
+            config,
+            step: 12,
+            tokens: 345,
+            unreported: (1.0 / 3.0, 2),
+            vocabulary: Some("0123".into()),
+            values: vec![1.0, -2.5],
+            first,
+            second,
+        }
     }
 
     #[test]

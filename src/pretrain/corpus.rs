@@ -130,7 +130,7 @@ impl Corpus {
         let mut visit = |opened: Opened<'_>| {
             let Opened { place, json, reader } = opened;
             each_line(place, reader, &mut |number, line| {
-                if !json {
+                if !json || line.trim().is_empty() {
                     return take_line(line);
                 }
                 for paragraph in self.field(line, place, number)?.lines() {
@@ -318,6 +318,7 @@ mod tests {
             ("wiki_00", PLAIN.to_vec(), &plain),
             ("a.TXT.XZ", xz(PLAIN), &plain),
             ("b.jsonl", JSON.to_vec(), &json),
+            ("blank.jsonl", [b"\n", JSON, b"\n \r\n"].concat(), &json),
             ("b.jsonl.gz", gz(JSON), &json),
             ("c.tar", archive(), &all),
             ("c.tar.xz", xz(&archive()), &all),

@@ -18,6 +18,8 @@ pub enum Event<'a> {
     Note(&'a str),
     /// A report of the training loop.
     Step(&'a Progress),
+    /// A step of which there is no report.
+    Taken,
 }
 
 /// How far a pass over the text has come.

@@ -1,6 +1,6 @@
 //! A whole run: vocabulary, tokens, training, export.
 
-use super::checkpoint::write_atomically;
+use super::checkpoint::{digest, write_atomically};
 use super::log::Log;
 use super::supervised::read_supervised;
 use super::tokens::{read_tokens, write_tokens};
@@ -30,6 +30,8 @@ pub struct Run<'a> {
     pub out: &'a Path,
     /// Whether to go on from the checkpoint in `out`, if there is one.
     pub resume: bool,
+    /// Whether to begin anew over a run that `out` holds already.
+    pub overwrite: bool,
     /// Steps after which to stop, all of `config.training.steps` without it; the schedule is that of all of them.
     pub stop_after: Option<usize>,
     /// Where to compute.
@@ -63,9 +65,26 @@ pub fn run(run: Run<'_>, observe: &mut Observer<'_>) -> Result<Report> {
     run.config.check()?;
     std::fs::create_dir_all(run.out).map_err(Error::write(run.out))?;
     let path = run.out.join("checkpoint.safetensors");
-    let resume = run.resume && path.exists();
-    let tokenizer = run.vocabulary(resume, observe)?;
     let steps = run.steps()?;
+    let resume = run.resume && path.exists();
+    if !run.resume && path.exists() {
+        if !run.overwrite {
+            return Err(Error::Config(format!(
+                "`{}` holds a run already: go on with --resume, name another folder with --out, or begin anew over it with \
+                 --overwrite",
+                run.out.display()
+            )));
+        }
+        // the checkpoint first: what is left then is no run
+        for file in [&path, &run.out.join("log.jsonl")] {
+            match std::fs::remove_file(file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::write(file)(error)),
+                _ => {}
+            }
+        }
+    }
+    let tokenizer = run.vocabulary(resume, observe)?;
+    let vocabulary = digest(std::iter::once(document(&tokenizer)?.as_bytes()));
     let (supervised, mixture) = run.supervised(steps, &tokenizer, observe)?.unzip();
     let mut streams = run.streams(&tokenizer, observe)?;
     let tokens = |stream: &Stream| if let Content::Text(tokens) = &stream.content { tokens.train.len() } else { 0 };
@@ -76,16 +95,23 @@ pub fn run(run: Run<'_>, observe: &mut Observer<'_>) -> Result<Report> {
     let mut trainer = Trainer::new(config, streams, device)?;
     if resume {
         let wrong = |what| Error::Checkpoint { path: path.clone(), what };
-        trainer.restore(Checkpoint::read(&path)?).map_err(wrong)?;
+        let checkpoint = Checkpoint::read(&path)?;
+        if checkpoint.vocabulary.as_ref().is_some_and(|then| *then != vocabulary) {
+            let what = "its run had another vocabulary than the tokenizer.json beside it: put that one back";
+            return Err(wrong(what.into()));
+        }
+        trainer.restore(checkpoint).map_err(wrong)?;
     }
-    let mut log = Log::open(&out.join("log.jsonl"), trainer.step())?;
+    // where a stop brought about a report, the next one tells of its steps again
+    let told = trainer.step() - usize::from(trainer.has_unreported());
+    let mut log = Log::open(&out.join("log.jsonl"), told)?;
     trainer.run(steps, &mut |trainer, progress| {
         if let Some(progress) = progress {
             log.push(progress)?;
         }
-        let go_on = progress.is_none_or(|progress| observe(Event::Step(progress)));
+        let go_on = observe(progress.map_or(Event::Taken, Event::Step));
         if trainer.checkpoint_due() || trainer.step() == steps || !go_on {
-            trainer.checkpoint().write(&path)?;
+            Checkpoint { vocabulary: Some(vocabulary.clone()), ..trainer.checkpoint() }.write(&path)?;
         }
         Ok(go_on)
     })?;
@@ -106,6 +132,7 @@ impl Run<'_> {
     fn steps(&self) -> Result<usize> {
         let all = self.config.training.steps;
         match self.stop_after {
+            Some(0) => Err(Error::Config("--steps 0 trains nothing: give 1 or more, or leave --steps out".into())),
             Some(steps) if steps > all => Err(Error::Config(format!(
                 "--steps {steps} is more than the {all} of the schedule: raise training.steps, or leave --steps out"
             ))),
@@ -116,8 +143,8 @@ impl Run<'_> {
     /// The vocabulary of the run that is resumed, the one that was given, or a new one; `out` holds it afterwards.
     fn vocabulary(&self, resume: bool, observe: &mut Observer<'_>) -> Result<Tokenizer> {
         let path = self.out.join("tokenizer.json");
-        let document =
-            |tokenizer: &Tokenizer| tokenizer.to_string(false).map_err(|error| Error::Vocabulary(error.to_string()));
+        // a run that was killed before its first checkpoint has its vocabulary already
+        let resume = resume || self.resume && path.exists();
         let given = self.tokenizer.map(|path| read_vocabulary(path, &self.config.vocabulary)).transpose()?;
         if resume {
             let tokenizer = read_vocabulary(&path, &self.config.vocabulary)?;
@@ -242,12 +269,16 @@ impl Run<'_> {
     /// Digest of all that the tokens follow from.
     fn key(&self, tokenizer: &Tokenizer) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
-        let document = tokenizer.to_string(false).map_err(|error| Error::Vocabulary(error.to_string()))?;
-        hasher.update(blake3::hash(document.as_bytes()).as_bytes());
+        hasher.update(blake3::hash(document(tokenizer)?.as_bytes()).as_bytes());
         self.text.identify(&mut hasher);
         for sentence in &self.sentences {
             hasher.update(blake3::hash(sentence.as_bytes()).as_bytes());
         }
         Ok(hasher.finalize().to_hex()[..32].to_string())
     }
+}
+
+/// A vocabulary as tokenizer.json holds it.
+fn document(tokenizer: &Tokenizer) -> Result<String> {
+    tokenizer.to_string(false).map_err(|error| Error::Vocabulary(error.to_string()))
 }

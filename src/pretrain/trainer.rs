@@ -58,6 +58,8 @@ pub struct Trainer {
     tie: Option<Tie>,
     step: usize,
     tokens: usize,
+    /// Summed losses and number of the steps since the last report.
+    unreported: (f64, usize),
 }
 
 /// The learning rate of the step after `step`: up linearly, then by the schedule, and down linearly to 0 over the last
@@ -91,7 +93,7 @@ impl Trainer {
         }
         let optimiser = Optimiser::new(config.training.optimizer, &parameters, &t5);
         let device = device.clone();
-        Ok(Self { t5, device, streams, parameters, optimiser, tie, step: 0, tokens: 0, config })
+        Ok(Self { t5, device, streams, parameters, optimiser, tie, step: 0, tokens: 0, unreported: (0.0, 0), config })
     }
 
     /// Steps taken.
@@ -104,6 +106,11 @@ impl Trainer {
         self.tokens
     }
 
+    /// Whether steps were taken since the last report.
+    pub fn has_unreported(&self) -> bool {
+        self.unreported.1 > 0
+    }
+
     /// What to keep on disk.
     pub fn checkpoint(&self) -> Checkpoint {
         let [first, second] = self.optimiser.moments();
@@ -111,6 +118,8 @@ impl Trainer {
             config: self.config.clone(),
             step: self.step,
             tokens: self.tokens,
+            unreported: self.unreported,
+            vocabulary: None,
             values: self.parameters.values.clone(),
             first: first.to_vec(),
             second: second.to_vec(),
@@ -135,7 +144,7 @@ impl Trainer {
         if let Some((what, _)) = same.iter().find(|(_, same)| !same) {
             return Err(format!("{what} differs from this run's"));
         }
-        (self.step, self.tokens) = (checkpoint.step, checkpoint.tokens);
+        (self.step, self.tokens, self.unreported) = (checkpoint.step, checkpoint.tokens, checkpoint.unreported);
         self.parameters.values = checkpoint.values;
         self.optimiser.restore(checkpoint.step, checkpoint.first, checkpoint.second);
         Ok(())
@@ -154,18 +163,21 @@ impl Trainer {
         let training = self.config.training.clone();
         let steps = steps.min(training.steps);
         let (begin, first, tokens) = (Instant::now(), self.step, self.tokens);
-        let (mut sum, mut count) = (0.0, 0);
         while self.step < steps {
             let rate = rate_at(&training, self.step);
             let (loss, gradient_norm) = self.advance(rate)?;
-            (sum, count) = (sum + loss, count + 1);
-            let due = |every: usize| self.step.is_multiple_of(every) || self.step == steps;
-            let progress = if due(training.report_every) || due(training.evaluate_every) {
-                let held_out = if due(training.evaluate_every) { Some(self.evaluate()?) } else { None };
+            self.unreported = (self.unreported.0 + loss, self.unreported.1 + 1);
+            let (sum, count) = self.unreported;
+            let (last, due) = (self.step == steps, |every: usize| self.step.is_multiple_of(every));
+            let regular = due(training.report_every) || due(training.evaluate_every);
+            if regular {
+                self.unreported = (0.0, 0); // a report that only a stop brings about takes nothing from the next one
+            }
+            let progress = if regular || last {
+                let held_out = if last || due(training.evaluate_every) { Some(self.evaluate()?) } else { None };
                 let seconds = begin.elapsed().as_secs_f64();
                 let done = (self.step - first) as f64;
-                let loss = sum / f64::from(count);
-                (sum, count) = (0.0, 0);
+                let loss = sum / count as f64;
                 Some(Progress {
                     step: self.step,
                     steps,
@@ -325,6 +337,33 @@ mod tests {
         parts.extend(losses(&mut after, usize::MAX));
         assert_eq!((all.len(), &all), (12, &parts));
         assert_eq!(whole.parameters.values, after.parameters.values);
+    }
+
+    /// Stopped between two reports, and by its number of steps: the next report is that of the uninterrupted run.
+    #[test]
+    fn a_report_after_a_resumption_tells_of_all_its_steps() {
+        let mut config = config(12);
+        (config.training.report_every, config.training.evaluate_every) = (5, 100);
+        let device = Device::flex();
+        let new = || Trainer::new(config.clone(), streams(), &device).unwrap();
+        let mut whole = new();
+        let all = losses(&mut whole, usize::MAX);
+        assert_eq!(all.len(), 3, "after 5, 10 and 12 steps");
+        for stop in [7, 10] {
+            let mut before = new();
+            let mut reports = Vec::new();
+            let mut observe = |_: &Trainer, progress: Option<&Progress>| {
+                reports.extend(progress.map(|progress| (progress.step, progress.loss)));
+                Ok(true)
+            };
+            before.run(stop, &mut observe).unwrap();
+            assert_eq!(before.has_unreported(), stop == 7);
+            let mut after = new();
+            after.restore(Checkpoint::from_bytes(&before.checkpoint().to_bytes()).unwrap()).unwrap();
+            let rest = losses(&mut after, usize::MAX);
+            assert_eq!(rest[..], all[3 - rest.len()..], "stopped after {stop}");
+            assert_eq!(reports[0], (5, all[0]));
+        }
     }
 
     #[test]

@@ -72,7 +72,8 @@ fn pretrain(
     let text = Corpus::open(&[text.to_path_buf()], &config.text)?;
     let device = Device::flex();
     let (sentences, stop_after) = (Vec::new(), None);
-    run(Run { config, text, sentences, tokenizer, out, resume, stop_after, device: &device }, observe)
+    let overwrite = false;
+    run(Run { config, text, sentences, tokenizer, out, resume, overwrite, stop_after, device: &device }, observe)
 }
 
 /// Runs until `stop_at` steps; gives the losses.
@@ -111,6 +112,57 @@ fn a_run_that_was_interrupted_ends_in_the_same_file() {
     let tokenizer = backbone.tokenizer().unwrap();
     let ids = tokenizer.encode("The mayor sold the plum").unwrap();
     assert_eq!(tokenizer.decode(&ids, true).unwrap(), "The mayor sold the plum");
+}
+
+/// What is in the folder is neither overwritten nor mixed with what another vocabulary made.
+#[test]
+fn a_run_is_not_lost_to_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let (text, out) = (write_text(dir.path()), dir.path().join("out"));
+    train(&text, &out, false, 3);
+    let names = ["tokenizer.json", "model.safetensors", "checkpoint.safetensors", "log.jsonl"];
+    let kept = || names.map(|name| std::fs::read(out.join(name)).unwrap());
+    let before = kept();
+    let settings = write_settings(dir.path(), "");
+    let command = |more: &[&str]| {
+        let [settings, out] = [&settings, &out].map(|path| path.to_str().unwrap());
+        let words = ["pretrain", "--config", settings, "--out", out, "--device", "cpu"];
+        crate::cli::run(dir.path(), &[&words[..], more].concat())
+    };
+    let refused = |more: &[&str], wanted: &str| {
+        let output = command(more);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.contains(wanted), "{told}");
+        assert!(kept() == before, "{more:?} changed what was there");
+    };
+    refused(&[], "holds a run already");
+    refused(&["--steps", "1"], "--overwrite");
+    refused(&["--overwrite", "--steps", "99999"], "more than the 6 of the schedule");
+    refused(&["--resume", "--steps", "0"], "--steps 0 trains nothing");
+    std::fs::write(out.join("tokenizer.json"), other_vocabulary(&before[0])).unwrap();
+    let output = command(&["--resume"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && told.contains("another vocabulary"), "{told}");
+    std::fs::write(out.join("tokenizer.json"), &before[0]).unwrap();
+    let output = command(&["--overwrite", "--steps", "2"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let log = std::fs::read_to_string(out.join("log.jsonl")).unwrap();
+    assert!(log.lines().count() == 2 && log.starts_with("{\"step\":1,"), "{log}");
+
+    // killed before its first checkpoint: the vocabulary stays what it was
+    let tokenizer = std::fs::read(out.join("tokenizer.json")).unwrap();
+    std::fs::remove_file(out.join("checkpoint.safetensors")).unwrap();
+    assert!(command(&["--resume", "--steps", "1"]).status.success());
+    assert!(std::fs::read(out.join("tokenizer.json")).unwrap() == tokenizer);
+}
+
+/// The same vocabulary with two pieces that have changed places.
+fn other_vocabulary(document: &[u8]) -> String {
+    let mut document: serde_json::Value = serde_json::from_slice(document).unwrap();
+    let pieces = document["model"]["vocab"].as_array_mut().unwrap();
+    let length = pieces.len();
+    pieces.swap(length / 2, length / 2 + 1);
+    document.to_string()
 }
 
 /// Runs to the end; gives what the text was read for, and the notes.
@@ -155,7 +207,7 @@ fn text_is_read_only_when_it_must_be() {
         assert!(bytes(&out, name) == bytes(&other, name), "{name}");
     }
     let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pocket-t5/tokenizer.json");
-    let error = events(&text, &other, Some(&foreign), false).unwrap_err().to_string();
+    let error = events(&text, &dir.path().join("third"), Some(&foreign), false).unwrap_err().to_string();
     assert!(error.contains("8192 pieces") && error.contains("vocabulary.size is 120"), "{error}");
 }
 
@@ -196,6 +248,7 @@ fn pretrain_by(settings: &Path, text: &[PathBuf], out: &Path, steps: usize) -> R
         tokenizer: tokenizer.as_deref(),
         out,
         resume: true,
+        overwrite: false,
         stop_after: Some(steps),
         device: &device,
     };
