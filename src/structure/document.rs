@@ -53,10 +53,7 @@ impl Structure {
     ) -> Result<Self> {
         let chosen = choose(selection, p, space.sizes(), budget)?;
         let modules = pick(space.modules(), &chosen).cloned().collect();
-        let each = space.modules().iter().zip(p).zip(space.sizes());
-        provenance.probabilities = each
-            .map(|((m, p), size)| ModuleProbability { module: m.clone(), p: *p, deviation: None, parameters: *size })
-            .collect();
+        provenance.probabilities = told(space, p);
         provenance.space = Some(space.name().into());
         provenance.budget = Some(budget);
         Self::new(space.positions().shape(), modules, provenance)
@@ -227,15 +224,20 @@ impl Searched {
         if p == self.p {
             return self.provenance.probabilities.clone();
         }
-        let each = self.space.modules().iter().zip(p).zip(self.space.sizes());
-        each.map(|((module, p), size)| ModuleProbability {
-            module: module.clone(),
-            p: *p,
-            deviation: None,
-            parameters: *size,
-        })
-        .collect()
+        told(&self.space, p)
     }
+}
+
+/// p of a space's modules as a document tells them.
+fn told(space: &Space, p: &[f64]) -> Vec<ModuleProbability> {
+    let each = space.modules().iter().zip(p).zip(space.sizes());
+    let one = |((module, p), size): ((&DeltaModule, &f64), &usize)| ModuleProbability {
+        module: module.clone(),
+        p: *p,
+        deviation: None,
+        parameters: *size,
+    };
+    each.map(one).collect()
 }
 
 fn pick<'a, T>(of: &'a [T], chosen: &'a [bool]) -> impl Iterator<Item = &'a T> {

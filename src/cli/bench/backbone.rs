@@ -1,14 +1,14 @@
 //! `s3delta bench backbone`: how well a backbone adapts, by task, method and seed.
 
 use super::adaption::{Adaption, Start, Summary, summarise};
-use super::board::make_all;
+use super::board::{make_all, open_tasks, runs_side_by_side};
 use super::method::{Method, Rate, methods};
 use super::results::{Line, Results, Setup};
 use super::run::{Origin, Run};
 use crate::cli::{On, interrupt, open_device, output};
 use crate::pretrain::Parameters;
 use crate::t5::Backbone;
-use crate::task::{self, Split, Task};
+use crate::task::{Split, Task};
 use crate::train::Settings;
 use anyhow::{Result, bail};
 use burn::tensor::Device;
@@ -94,11 +94,11 @@ const SMALL: usize = 50_000_000;
 impl Args {
     pub(crate) fn run(&self, home: &Path) -> Result<()> {
         let config = self.on.config(home)?;
-        let tasks = self.tasks()?;
+        let tasks = open_tasks(&self.tasks, self.data.as_deref())?;
         let mut results = Results::open(self.results.as_deref())?;
         let (device, _) = open_device(&config)?;
         let backbone = Backbone::resolve(&config.backbone, &device)?;
-        let parallel = self.parallel(&device, backbone.parameters)?;
+        let parallel = runs_side_by_side(self.parallel, &device, backbone.parameters < SMALL)?;
         let methods = methods(&self.methods, &self.rates, backbone.shape())?;
         let full = methods.iter().any(|method| method.structure.is_none());
         if backbone.tied && (full || self.random) {
@@ -131,19 +131,6 @@ impl Args {
         }
         output::table(&Summary::HEADERS, &summary.iter().map(Summary::cells).collect::<Vec<_>>());
         Ok(())
-    }
-
-    /// The tasks with all their rows, each once.
-    fn tasks(&self) -> Result<Vec<Task>> {
-        let mut tasks: Vec<Task> = Vec::new();
-        for name in &self.tasks {
-            let task = task::open(name, self.data.as_deref())?;
-            if tasks.iter().any(|other| other.name() == task.name()) {
-                bail!("--tasks names `{}` twice: leave one out, or rename its file's task", task.name());
-            }
-            tasks.push(task);
-        }
-        Ok(tasks)
     }
 
     /// Every run, seed after seed, so that what is stopped early has all tasks and methods first.
@@ -181,16 +168,6 @@ impl Args {
         }
         runs
     }
-
-    fn parallel(&self, device: &Device, parameters: usize) -> Result<usize> {
-        let cpu = *device == Device::flex();
-        match self.parallel.map(NonZeroUsize::get) {
-            Some(runs) if runs > 1 && !cpu => bail!("--parallel {runs} is for the CPU: a GPU makes one run at a time"),
-            Some(runs) => Ok(runs),
-            None if cpu && parameters < SMALL => Ok(rayon::current_num_threads()),
-            None => Ok(1),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -212,7 +189,7 @@ mod tests {
     fn lists_are_parted_by_commas_by_default_too() {
         let found = args(&["--rates", "full=2e-3,lora=1e-3"]);
         assert_eq!((found.tasks.len(), found.methods.len(), found.rates.len()), (8, 3, 2));
-        let ready = |name: &String| task::ready(name).is_ok();
+        let ready = |name: &String| crate::task::ready(name).is_ok();
         assert!(found.tasks.iter().all(ready), "{:?}", found.tasks);
     }
 
@@ -221,7 +198,7 @@ mod tests {
         let found = args(&["--tasks", "builtin-topic,builtin-similarity", "--random", "--test-rows", "9000"]);
         let backbone = Backbone::resolve("builtin:pocket-t5", &Device::flex()).unwrap();
         let methods = methods(&found.methods, &found.rates, backbone.shape()).unwrap();
-        let tasks = found.tasks().unwrap();
+        let tasks = open_tasks(&found.tasks, None).unwrap();
         let origin = Origin { backbone: &backbone, parameters: None };
         let plan = found.plan(&origin, &tasks, &methods);
         assert_eq!(plan.len(), 3 * 2 * 3 * 2);
@@ -233,7 +210,8 @@ mod tests {
 
     #[test]
     fn a_task_is_named_once() {
-        let error = args(&["--tasks", "builtin-topic,builtin-topic"]).tasks().unwrap_err().to_string();
+        let found = args(&["--tasks", "builtin-topic,builtin-topic"]);
+        let error = open_tasks(&found.tasks, None).unwrap_err().to_string();
         assert!(error.contains("`builtin-topic` twice"), "{error}");
     }
 }

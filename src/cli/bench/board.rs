@@ -1,9 +1,13 @@
 //! Runs of a bench, some of them side by side.
 
 use super::results::{Line, Results, Setup};
+use crate::task::{self, Task};
 use crate::train::{self, Flow, Observer, Report};
 use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
 use rayon::ThreadPoolBuilder;
+use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
@@ -11,6 +15,30 @@ use std::time::{Duration, Instant};
 
 /// Seconds between two lines of one run.
 const SHOW_EVERY: Duration = Duration::from_secs(10);
+
+/// The tasks of these names with all their rows, each once.
+pub(super) fn open_tasks(names: &[String], data: Option<&Path>) -> Result<Vec<Task>> {
+    let mut tasks: Vec<Task> = Vec::new();
+    for name in names {
+        let task = task::open(name, data)?;
+        if tasks.iter().any(|other| other.name() == task.name()) {
+            bail!("--tasks names `{}` twice: leave one out, or rename its file's task", task.name());
+        }
+        tasks.push(task);
+    }
+    Ok(tasks)
+}
+
+/// How many runs go side by side: as many as are asked for, else on the CPU one a thread where they are `small`, else one.
+pub(super) fn runs_side_by_side(asked: Option<NonZeroUsize>, device: &Device, small: bool) -> Result<usize> {
+    let cpu = *device == Device::flex();
+    match asked.map(NonZeroUsize::get) {
+        Some(runs) if runs > 1 && !cpu => bail!("--parallel {runs} is for the CPU: a GPU makes one run at a time"),
+        Some(runs) => Ok(runs),
+        None if cpu && small => Ok(rayon::current_num_threads()),
+        None => Ok(1),
+    }
+}
 
 /// A run that is to be made.
 pub(super) trait Runnable: Sync {

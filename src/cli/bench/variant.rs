@@ -4,7 +4,7 @@ use super::board::Runnable;
 use super::results::Setup;
 use crate::delta::{Layout, Single};
 use crate::search::{self, Masks, Order, search};
-use crate::structure::{Budget, Origin, Provenance, Selection, Space, Structure, at_budget, random};
+use crate::structure::{Baseline, Budget, Origin, Provenance, Selection, Space, Structure, at_budget};
 use crate::t5::Backbone;
 use crate::task::{Metric, Split, Task};
 use crate::train::{self, EncodedTask, Flow, Observer, Report, delta_rows, evaluate, retrain};
@@ -187,10 +187,7 @@ impl Runnable for Run<'_> {
         for (at, share) in setup.shares.iter().enumerate() {
             let budget = share.parse::<Budget>()?.resolve(self.space, self.backbone.parameters)?;
             let structure = if setup.variant == Variant::Random {
-                let chosen = random(self.space.sizes(), budget, &mut ChaCha8Rng::seed_from_u64(setup.seed));
-                let modules = self.space.modules().iter().zip(chosen).filter(|(_, chosen)| *chosen);
-                let modules = modules.map(|(module, _)| module.clone()).collect();
-                Structure::new(self.backbone.shape(), modules, Provenance::new(Origin::Random))?
+                Baseline::Random.structure(self.space, budget, &mut ChaCha8Rng::seed_from_u64(setup.seed))?
             } else {
                 let anew = at == 0 || setup.search_each;
                 if anew {

@@ -1,6 +1,6 @@
 //! `s3delta bench variants`: which variant of the search finds the better structures, by task, budget and seed.
 
-use super::board::make_all;
+use super::board::{make_all, open_tasks, runs_side_by_side};
 use super::results::{Line, Results, Setup};
 use super::variant::{Point, Run, Trial, Variant};
 use crate::cli::spread::Spread;
@@ -8,9 +8,8 @@ use crate::cli::{On, interrupt, open_device, output};
 use crate::search::Settings;
 use crate::structure::{Budget, Space};
 use crate::t5::Backbone;
-use crate::task::{self, Split, Task};
-use anyhow::{Result, bail};
-use burn::tensor::Device;
+use crate::task::{Split, Task};
+use anyhow::Result;
 use serde::Serialize;
 use serde_json::json;
 use std::num::NonZeroUsize;
@@ -97,8 +96,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, home: &Path) -> Result<()> {
         let config = self.on.config(home)?;
-        let tasks: Vec<Task> =
-            self.tasks.iter().map(|name| Ok(task::open(name, self.data.as_deref())?)).collect::<Result<_>>()?;
+        let tasks = open_tasks(&self.tasks, self.data.as_deref())?;
         let mut results = Results::open(self.results.as_deref())?;
         let (device, _) = open_device(&config)?;
         let backbone = Backbone::resolve(&config.backbone, &device)?;
@@ -106,13 +104,7 @@ impl Args {
         for share in &self.shares {
             share.resolve(&space, backbone.parameters)?;
         }
-        let cpu = device == Device::flex();
-        let parallel = match self.parallel.map(NonZeroUsize::get) {
-            Some(runs) if runs > 1 && !cpu => bail!("--parallel {runs} is for the CPU: a GPU makes one run at a time"),
-            Some(runs) => runs,
-            None if cpu => rayon::current_num_threads(),
-            None => 1,
-        };
+        let parallel = runs_side_by_side(self.parallel, &device, true)?;
         let plan = self.plan(&backbone, &space, &tasks);
         let all: Vec<Trial> = plan.iter().map(|run| run.setup.clone()).collect();
         let missing: Vec<Run> = plan.into_iter().filter(|run| results.get(&run.setup).is_none()).collect();
