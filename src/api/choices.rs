@@ -14,7 +14,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use std::sync::PoisonError;
 
-/// Points of a front at most: each takes an exact choice.
+/// Points of a front at most: each takes up to two exact choices.
 const MOST_POINTS: usize = 32;
 
 /// How to choose anew from the p of a structure's newest search.
@@ -90,7 +90,7 @@ pub(crate) async fn create_choice(
 }
 
 /// The choices from a search's p of which none has more Σp and less cost than another, from most Σp to least cost: those that are
-/// the best at some weight of the cost.
+/// the best at some weight of the cost. Of more than 32, those that cut the widest gaps of the cost.
 #[utoipa::path(get, path = "/v1/structures/{id}/front", tag = "structures",
     params(("id" = String, Path, description = "The structure's id, or a prefix of 4 characters or more that fits one only"), FrontQuery),
     security(("bearer" = ["read"])),
@@ -125,11 +125,13 @@ fn searched(state: &AppState, id: &str, budget: Option<Budget>) -> Result<(Struc
     let structure = state.registry.structure(id)?;
     let searched = structure.searched_space()?;
     let budget = match (budget, searched.budget()) {
-        (Some(budget @ Budget::Ratio(_)), _) => {
-            structure.check_fits(&state.engine.backbone().shape)?; // of which backbone it is a ratio
-            budget.resolve(&searched.space, state.engine.backbone().parameters)?
+        (Some(budget), _) => {
+            if matches!(budget, Budget::Ratio(_)) {
+                structure.check_fits(&state.engine.backbone().shape)?; // of which backbone it is a ratio
+            }
+            let parameters = budget.resolve(&searched.space, state.engine.backbone().parameters);
+            parameters.map_err(|error| ApiError::from(error).at("budget"))?
         }
-        (Some(budget), _) => budget.resolve(&searched.space, state.engine.backbone().parameters)?,
         (None, Some(budget)) => budget,
         (None, None) => structure.parameters(),
     };

@@ -28,7 +28,7 @@ pub(crate) struct Choose {
     #[arg(long, value_enum, requires = "weight")]
     cost: Option<ServingCost>,
     /// What a unit of the cost is worth in p.
-    #[arg(long, value_name = "W", requires = "cost")]
+    #[arg(long, value_name = "W", requires = "cost", value_parser = super::finite)]
     weight: Option<f64>,
     #[command(flatten)]
     pub(super) on: Box<On>,

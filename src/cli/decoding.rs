@@ -19,7 +19,7 @@ pub(super) struct Decoding {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     num_return_sequences: Option<u16>,
     /// Exponent of the length by which a finished beam's score is divided.
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = super::finite)]
     length_penalty: Option<f64>,
     /// When beam search ends: `true` with as many finished sequences as beams, `false` by a heuristic, `never` once no beam
     /// can become better.
@@ -29,25 +29,25 @@ pub(super) struct Decoding {
     #[arg(long)]
     do_sample: bool,
     /// Divides the scores before a draw.
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = super::finite)]
     temperature: Option<f64>,
     /// Draw among the K likeliest tokens, 0 for all; transformers' default is 50.
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
     /// Draw among the likeliest tokens that together have this probability.
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = super::finite)]
     top_p: Option<f64>,
     /// Draw among tokens with at least this part of the likeliest one's probability.
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = super::finite)]
     min_p: Option<f64>,
     /// Draw among the most typical tokens that together have this probability.
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = super::finite)]
     typical_p: Option<f64>,
     /// Seed of the draws; each source's are the same whatever the others.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// More than 1 makes tokens less likely that were made.
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = super::finite)]
     repetition_penalty: Option<f64>,
     /// No run of N tokens comes twice; 0 for no limit.
     #[arg(long, value_name = "N")]

@@ -57,6 +57,11 @@ pub struct Cli {
     command: Command,
 }
 
+/// A number that a request's JSON can hold, which has neither NaN nor infinity.
+fn finite(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|number: &f64| number.is_finite()).ok_or("give a finite number".into())
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Search, re-train, transfer and serve on the built-in backbone and tasks, in a few minutes.

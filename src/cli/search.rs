@@ -66,22 +66,22 @@ struct Variant {
     #[arg(long, value_enum)]
     order: Option<Order>,
     /// Learning rate of the structural parameters [default: 0.1].
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = super::finite)]
     structural_learning_rate: Option<f64>,
     /// Temperature τ of the shifted sigmoid [default: 1].
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = super::finite)]
     tau: Option<f64>,
     /// Temperature β of the gates [default: 1].
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = super::finite)]
     beta: Option<f64>,
     /// Size of the central difference's perturbation, over the norm of its direction [default: 0.01].
-    #[arg(long, value_name = "E")]
+    #[arg(long, value_name = "E", value_parser = super::finite)]
     epsilon: Option<f64>,
     /// Share of the training rows for the delta weights; the structural parameters have the others [default: 0.5].
-    #[arg(long, value_name = "PART")]
+    #[arg(long, value_name = "PART", value_parser = super::finite)]
     delta_share: Option<f64>,
     /// Dropout rate while searching [default: 0].
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = super::finite)]
     dropout: Option<f64>,
     /// Whether the passes of a step share dropout's masks [default: shared].
     #[arg(long, value_enum)]
@@ -90,10 +90,10 @@ struct Variant {
     #[arg(long, value_enum)]
     dev_gates: Option<DevGates>,
     /// The L0 control with this penalty, in place of the budget while searching.
-    #[arg(long, value_name = "LAMBDA")]
+    #[arg(long, value_name = "LAMBDA", value_parser = super::finite)]
     l0: Option<f64>,
     /// Search modules no further whose probability falls below this part of the budget's share [default: 0, none].
-    #[arg(long, value_name = "PART")]
+    #[arg(long, value_name = "PART", value_parser = super::finite)]
     prune_below: Option<f64>,
     /// Start from the probabilities of a task's newest search, or of a structure.
     #[arg(long, value_name = "TASK|STRUCTURE")]

@@ -21,7 +21,7 @@ pub(crate) struct Training {
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
     /// Learning rate of the delta weights [default: 3e-4].
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = super::finite)]
     learning_rate: Option<f64>,
     /// Training rows to use, labels in proportion [default: all].
     #[arg(long, value_name = "N")]
@@ -29,6 +29,9 @@ pub(crate) struct Training {
     /// Tokens of a source text; longer ones are cut [default: 128].
     #[arg(long, value_name = "N")]
     max_source_tokens: Option<usize>,
+    /// Put rows of like length into a batch: less is padded.
+    #[arg(long)]
+    group_by_length: bool,
     /// Dev evaluations during a run [default: 10].
     #[arg(long, value_name = "N")]
     evaluations: Option<usize>,
@@ -64,6 +67,7 @@ impl Training {
             "learning_rate": self.learning_rate,
             "train_rows": self.train_rows,
             "max_source_tokens": self.max_source_tokens,
+            "group_by_length": self.group_by_length.then_some(true),
             "evaluations": self.evaluations,
             "adapter": self.adapter,
         });

@@ -46,7 +46,7 @@ pub struct Progress {
     /// Shift of the global sigmoid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zeta: Option<f64>,
-    /// Latest score on dev.
+    /// Best score on dev so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dev_score: Option<f64>,
     /// What that score is.
@@ -101,7 +101,7 @@ pub struct SearchResult {
     pub generation: Option<String>,
     /// Its score.
     pub score: Option<Score>,
-    /// Seconds of all searches.
+    /// Seconds of all searches, but for those of a search before it was resumed.
     pub search_seconds: f64,
     /// Seconds of the re-training.
     pub retrain_seconds: Option<f64>,

@@ -53,6 +53,9 @@ pub struct RetrainRequest {
     /// Tokens of a source text; longer ones are cut.
     #[serde(default = "max_source_tokens")]
     pub max_source_tokens: usize,
+    /// Whether rows of like length share a batch: less is padded, and batches are less alike.
+    #[serde(default)]
+    pub group_by_length: bool,
     /// Dev evaluations during the training.
     #[serde(default = "evaluations")]
     pub evaluations: usize,
@@ -96,6 +99,9 @@ pub struct TransferRequest {
     /// Tokens of a source text; longer ones are cut.
     #[serde(default = "max_source_tokens")]
     pub max_source_tokens: usize,
+    /// Whether rows of like length share a batch: less is padded, and batches are less alike.
+    #[serde(default)]
+    pub group_by_length: bool,
     /// Dev evaluations during each training.
     #[serde(default = "evaluations")]
     pub evaluations: usize,
@@ -200,6 +206,8 @@ pub struct Training {
     pub train_rows: Option<usize>,
     /// Tokens of a source text.
     pub max_source_tokens: usize,
+    /// Whether rows of like length share a batch.
+    pub group_by_length: bool,
     /// Dev evaluations.
     pub evaluations: usize,
 }
@@ -218,6 +226,7 @@ macro_rules! training {
                     learning_rate: self.learning_rate,
                     train_rows: self.train_rows,
                     max_source_tokens: self.max_source_tokens,
+                    group_by_length: self.group_by_length,
                     evaluations: self.evaluations,
                 }
             }

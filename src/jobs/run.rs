@@ -9,7 +9,7 @@ use super::{
 use crate::delta::{DeltaWeights, Layout, Metadata, Single};
 use crate::registry::{JobRecord, NewGeneration, Registry, Score, TaskRecord, TaskRef, TransferRecord};
 use crate::search::search;
-use crate::structure::{Baseline, Origin, Provenance, Structure, at_budget, average, deviation};
+use crate::structure::{Baseline, Origin, Provenance, Structure, average, deviation};
 use crate::t5::{Backbone, Frozen};
 use crate::task::{Split, Task};
 use crate::train::{self, EncodedTask, delta_rows, evaluate, retrain};
@@ -90,11 +90,10 @@ impl Run<'_> {
             created: self.job.created,
             ..Provenance::new(Origin::Search)
         };
-        // the structure of several searches' mean p; one at another budget names that at the search's own
-        let choose = |of: &[Vec<f64>], seeds: &[u64], budget: usize, parent: Option<&String>| {
-            let provenance = Provenance { parents: parent.into_iter().cloned().collect(), ..provenance(seeds) };
-            let selection = request.selection.unwrap_or_default();
-            let found = Structure::discretise(&space, &average(of), budget, selection, provenance);
+        let selection = request.selection.unwrap_or_default();
+        // the structure of several searches' mean p
+        let choose = |of: &[Vec<f64>], seeds: &[u64]| {
+            let found = Structure::discretise(&space, &average(of), budget, selection, provenance(seeds));
             let found = found.map_err(structure_failure)?;
             let found = if of.len() > 1 { found.with_deviations(&deviation(of)) } else { found };
             let (stored, _) = self.registry.put_structure(&found)?;
@@ -102,21 +101,18 @@ impl Run<'_> {
         };
         let mut structures = Vec::new();
         for (seed, p) in request.seeds.iter().zip(&stage.probabilities) {
-            structures.push(choose(std::slice::from_ref(p), &[*seed], budget, None)?.id);
+            structures.push(choose(std::slice::from_ref(p), &[*seed])?.id);
         }
         let structure = match request.seeds.len() {
             1 => self.registry.structure(&structures[0])?,
-            _ => choose(&stage.probabilities, &request.seeds, budget, None)?,
+            _ => choose(&stage.probabilities, &request.seeds)?,
         };
+        let searched = structure.searched_space().map_err(structure_failure)?;
         let mut more = Vec::new();
         for other in &request.more_budgets {
             let other = other.resolve(&space, self.backbone.parameters).map_err(structure_failure)?;
-            let anew = |p: &Vec<f64>| match request.l0 {
-                Some(_) => p.clone(), // it knows no ζ
-                None => at_budget(p, space.sizes(), other),
-            };
-            let of: Vec<_> = stage.probabilities.iter().map(anew).collect();
-            let found = choose(&of, &request.seeds, other, Some(&structure.id))?;
+            let found = structure.chosen_anew(&searched, other, selection, None).map_err(structure_failure)?;
+            let (found, _) = self.registry.put_structure(&found)?;
             more.push(BudgetResult { budget: other, parameters: found.parameters(), structure: found.id });
         }
         let search_seconds = stage.seconds;
@@ -267,6 +263,7 @@ impl Run<'_> {
             learning_rate: training.learning_rate,
             evaluations: training.evaluations,
             seed,
+            group_by_length: training.group_by_length,
             kept_activation_bytes: self.kept_activation_bytes,
             ..train::Settings::default()
         };

@@ -113,6 +113,9 @@ pub struct SearchRequest {
     /// Tokens of a source text; longer ones are cut.
     #[serde(default = "max_source_tokens")]
     pub max_source_tokens: usize,
+    /// Whether rows of like length share a batch: less is padded, and batches are less alike.
+    #[serde(default)]
+    pub group_by_length: bool,
     /// Dev evaluations during each search and re-training.
     #[serde(default = "evaluations")]
     pub evaluations: usize,
@@ -183,7 +186,8 @@ impl SearchRequest {
             saliency: self.saliency,
             evaluations: self.evaluations,
             seed,
-            ..Settings::default()
+            group_by_length: self.group_by_length,
+            clip: Settings::default().clip,
         }
     }
 

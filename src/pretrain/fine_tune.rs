@@ -45,7 +45,7 @@ pub fn fine_tune(
     settings.check()?;
     let started = Instant::now();
     let mut optimiser = Optimiser::new(Optimizer::Adamw, &parameters, &backbone.config);
-    let mut order = Order::new(data.train.len(), settings.batch_size, settings.seed, "retrain");
+    let mut order = Order::over(&data.train, settings.batch_size, settings.seed, "retrain", settings.group_by_length);
     let mut losses = Vec::with_capacity(settings.steps);
     let (mut best, mut best_score, mut best_step) = (Vec::new(), None, 0);
     for step in 1..=settings.steps {

@@ -94,7 +94,7 @@ impl<'a> Run<'a> {
             return Err(Error::Task { task: data.task.name().into(), what });
         }
         let part = |examples: Vec<Example>, purpose| {
-            let order = Rows::new(examples.len(), settings.batch_size, settings.seed, purpose);
+            let order = Rows::over(&examples, settings.batch_size, settings.seed, purpose, settings.group_by_length);
             Part { examples, order }
         };
         Ok(Self {

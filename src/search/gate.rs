@@ -57,12 +57,13 @@ impl Gate {
         (self.shifted(&alpha, zeta), zeta)
     }
 
-    /// α of these p, so that p at the budget's share of the space has α = 0.
+    /// α of these p, so that p at the budget's share of the space has α = 0; p itself in the L0 control, which has no ζ.
     pub fn alpha(&self, p: &[Option<f64>]) -> Vec<f32> {
         let known = || p.iter().zip(&self.sizes).filter_map(|(p, size)| p.map(|p| (p, size)));
         let share = known().map(|(p, size)| p * size).sum::<f64>() / known().map(|(_, size)| size).sum::<f64>();
         let cut = |p: f64| p.clamp(MARGIN, 1.0 - MARGIN);
-        let alpha = |p: f64| self.tau * (logit(cut(p)) - logit(cut(share)));
+        let zeta = if self.l0.is_some() { 0.0 } else { logit(cut(share)) };
+        let alpha = |p: f64| self.tau * (logit(cut(p)) - zeta);
         p.iter().map(|p| p.map_or(0.0, |p| alpha(p) as f32)).collect()
     }
 
@@ -192,6 +193,8 @@ mod tests {
         close(&gate.probabilities(&gate.alpha(&known)).0, &p);
         let share = p.iter().zip(&gate.sizes).map(|(p, size)| p * size).sum::<f64>() / 9216.0;
         assert_eq!(gate.alpha(&[Some(share), Some(share), Some(share), None]), [0.0; 4]);
+        let control = Gate { l0: Some(0.0), tau: 0.7, ..gate };
+        close(&control.probabilities(&control.alpha(&[Some(0.9); 4])).0, &[0.9; 4]);
     }
 
     /// Of the L0 control: the gradient of `Σ g z(α) + λ₀ Σ P(z > 0)` by a central difference, and gates that are cut off.

@@ -84,6 +84,8 @@ pub struct Settings {
     pub evaluations: usize,
     /// Seed of the split in two, the initial values, the order of rows, the gates' draws and dropout's masks.
     pub seed: u64,
+    /// Whether rows of like length share a batch, so that less is padded.
+    pub group_by_length: bool,
 }
 
 impl Default for Settings {
@@ -109,6 +111,7 @@ impl Default for Settings {
             saliency: 0,
             evaluations: 10,
             seed: 0,
+            group_by_length: false,
         }
     }
 }

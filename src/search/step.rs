@@ -23,6 +23,15 @@ pub(crate) struct Bilevel<'a> {
     live: Live,
 }
 
+/// What u is drawn for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Draw {
+    /// A step's passes.
+    Step,
+    /// The update of δ in the reference's order.
+    Update,
+}
+
 /// Gradients of one gated pass.
 pub(super) struct Gated {
     pub(super) loss: f64,
@@ -89,12 +98,23 @@ impl<'a> Bilevel<'a> {
     /// # Errors
     /// If a loss is no longer a number.
     pub(crate) fn step(&mut self, state: &mut State, delta: &[Batch], structural: &[Batch]) -> Result<Report> {
+        self.step_by(state, delta, structural, Self::draw)
+    }
+
+    /// The same by u of another's: of the modules searched, for one of a step's two purposes.
+    pub(super) fn step_by(
+        &mut self,
+        state: &mut State,
+        delta: &[Batch],
+        structural: &[Batch],
+        draw: impl Fn(&Self, &State, Draw) -> Vec<f64>,
+    ) -> Result<Report> {
         self.follow(state)?;
         let (settings, live) = (&self.settings, &self.live);
         let rate = linear_decay(settings.learning_rate, state.step, settings.steps);
         let structural_rate = linear_decay(settings.structural_learning_rate, state.step, settings.steps);
         let (p, zeta) = live.gate.probabilities(&live.pick(&state.alpha));
-        let z = live.gate.sample(&p, &self.draw(state, "gates"));
+        let z = live.gate.sample(&p, &draw(self, state, Draw::Step));
         let values = live.gather(&state.values);
 
         let own = self.pass(state.step, 0, &values, &z, delta, Tracked::All)?;
@@ -128,7 +148,7 @@ impl<'a> Bilevel<'a> {
 
         let gradient = if settings.order == Order::Reference {
             let (p, _) = live.gate.probabilities(&live.pick(&state.alpha));
-            let z = live.gate.sample(&p, &self.draw(state, "gates of the update"));
+            let z = live.gate.sample(&p, &draw(self, state, Draw::Update));
             self.pass(state.step, 4, &values, &z, delta, Tracked::All)?.values
         } else {
             own.values
@@ -160,16 +180,19 @@ impl<'a> Bilevel<'a> {
 
     /// All modules of the space with the gates of a dev evaluation at these p.
     pub(super) fn evaluated(&self, values: &[f32], p: &[f64]) -> Result<Single> {
-        let z = match self.settings.dev_gates {
-            DevGates::Soft => self.gate.soft(p),
+        let folded = self.layout.fold_gates(values, &self.evaluation_gates(p)?);
+        Ok(Single::new(&self.layout, folded, self.backbone.positions.len(), self.backbone.model.device()))
+    }
+
+    pub(super) fn evaluation_gates(&self, p: &[f64]) -> Result<Vec<f64>> {
+        match self.settings.dev_gates {
+            DevGates::Soft => Ok(self.gate.soft(p)),
             DevGates::Hard => {
                 let sizes: Vec<_> = self.gate.sizes.iter().map(|size| *size as usize).collect();
                 let chosen = choose(self.settings.selection, p, &sizes, self.gate.budget as usize)?;
-                chosen.into_iter().map(|chosen| f64::from(u8::from(chosen))).collect()
+                Ok(chosen.into_iter().map(|chosen| f64::from(u8::from(chosen))).collect())
             }
-        };
-        let folded = self.layout.fold_gates(values, &z);
-        Ok(Single::new(&self.layout, folded, self.backbone.positions.len(), self.backbone.model.device()))
+        }
     }
 
     /// Searches those modules no further whose p has collapsed, of whose α nothing is left then.
@@ -198,7 +221,11 @@ impl<'a> Bilevel<'a> {
     }
 
     /// u of the modules searched: a module's draw does not depend on which others are.
-    fn draw(&self, state: &State, purpose: &str) -> Vec<f64> {
+    fn draw(&self, state: &State, purpose: Draw) -> Vec<f64> {
+        let purpose = match purpose {
+            Draw::Step => "gates",
+            Draw::Update => "gates of the update",
+        };
         let mut draw = generator(self.settings.seed, purpose, state.step as u64);
         let all: Vec<f64> = state.alpha.iter().map(|_| draw.random()).collect();
         self.live.modules.iter().map(|module| all[*module]).collect()

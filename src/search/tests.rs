@@ -1,7 +1,8 @@
 //! The search against torch: numbers of `tests/reference/search.py`.
 
-use super::step::Bilevel;
-use super::{Gate, Settings};
+use super::state::State;
+use super::step::{Bilevel, Draw};
+use super::{DevGates, Gate, Order, Settings};
 use crate::delta::Tracked;
 use crate::structure::{Selection, Space, choose};
 use crate::t5::Backbone;
@@ -64,28 +65,47 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-/// A second-order step against double backward in float64.
-#[test]
-fn the_second_order_is_double_backward() {
-    let bytes = std::fs::read(reference("tiny-v1.1/second-order.safetensors")).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let floats = |name: &str| -> Vec<f32> {
-        let data = tensors.tensor(name).unwrap().data();
-        data.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
-    };
-    let doubles = |name: &str| -> Vec<f64> { floats(name).into_iter().map(f64::from).collect() };
-    let backbone = Backbone::open(&reference("tiny-v1.1"), &Device::flex()).unwrap();
-    let batch = |name: &str| {
+/// A file of torch's numbers.
+struct Numbers(Vec<u8>);
+
+impl Numbers {
+    fn open(file: &str) -> Self {
+        Self(std::fs::read(reference(file)).unwrap())
+    }
+
+    fn tensor(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
+        let tensors = SafeTensors::deserialize(&self.0).unwrap();
+        let tensor = tensors.tensor(name).unwrap();
+        let values = tensor.data().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+        (tensor.shape().to_vec(), values.collect())
+    }
+
+    fn floats(&self, name: &str) -> Vec<f32> {
+        self.tensor(name).1
+    }
+
+    fn doubles(&self, name: &str) -> Vec<f64> {
+        self.floats(name).into_iter().map(f64::from).collect()
+    }
+
+    fn batch(&self, backbone: &Backbone, name: &str) -> Vec<Batch> {
         let rows = |part: &str| -> Vec<Vec<u32>> {
-            let name = format!("{name}.{part}");
-            let width = tensors.tensor(&name).unwrap().shape()[1];
-            floats(&name).chunks(width).map(|row| row.iter().map(|id| *id as u32).collect()).collect()
+            let (shape, ids) = self.tensor(&format!("{name}.{part}"));
+            ids.chunks(shape[1]).map(|row| row.iter().map(|id| *id as u32).collect()).collect()
         };
         let (sources, targets) = (rows("sources"), rows("targets"));
         let [sources, targets] = [&sources, &targets].map(|rows| rows.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        Batch::cut(&backbone, &sources, &targets).unwrap()
-    };
-    let (delta, structural) = (batch("delta"), batch("structural"));
+        Batch::cut(backbone, &sources, &targets).unwrap()
+    }
+}
+
+/// A second-order step against double backward in float64.
+#[test]
+fn the_second_order_is_double_backward() {
+    let numbers = Numbers::open("tiny-v1.1/second-order.safetensors");
+    let (floats, doubles) = (|name| numbers.floats(name), |name| numbers.doubles(name));
+    let backbone = Backbone::open(&reference("tiny-v1.1"), &Device::flex()).unwrap();
+    let (delta, structural) = (numbers.batch(&backbone, "delta"), numbers.batch(&backbone, "structural"));
     let space = Space::built_in("mix", backbone.shape()).unwrap();
     let search = Bilevel::new(&backbone, &space, space.parameters() / 2, &Settings::default()).unwrap();
     let (theta, z, xi) = (floats("theta"), doubles("z"), doubles("xi")[0]);
@@ -117,6 +137,69 @@ fn the_second_order_is_double_backward() {
         // the central difference is as wide as the method says, which shortens the second-order part a little
         assert!(angle > 0.999 && (ratio - 1.0).abs() < 0.05, "{name}: cosine {angle}, ratio of lengths {ratio}");
     }
+}
+
+/// Three steps of every order by torch's optimisers in float64, gradients through the gate by autograd: where δ and α are then.
+#[test]
+fn whole_steps_are_torchs() {
+    let numbers = Numbers::open("tiny-v1.1/steps.safetensors");
+    let backbone = Backbone::open(&reference("tiny-v1.1"), &Device::flex()).unwrap();
+    let space = Space::built_in("mix", backbone.shape()).unwrap();
+    let budget = (0.3 * space.parameters() as f64) as usize;
+    let u = numbers.doubles("u");
+    let mut ends = Vec::new();
+    for (name, order) in [("first", Order::First), ("second", Order::Second), ("reference", Order::Reference)] {
+        let settings = Settings {
+            order,
+            steps: 4,
+            learning_rate: 0.02,
+            structural_learning_rate: 0.1,
+            tau: 0.8,
+            beta: 1.3,
+            clip: 0.5,
+            ..Settings::default()
+        };
+        let mut search = Bilevel::new(&backbone, &space, budget, &settings).unwrap();
+        let mut state = search.start();
+        state.values = numbers.floats("theta");
+        for step in 0..3 {
+            let batch = |part: &str| numbers.batch(&backbone, &format!("{part}.{step}"));
+            let draw = |_: &Bilevel<'_>, state: &State, purpose: Draw| {
+                let place = 2 * state.step + usize::from(purpose == Draw::Update);
+                u[place * space.len()..(place + 1) * space.len()].to_vec()
+            };
+            search.step_by(&mut state, &batch("delta"), &batch("structural"), draw).unwrap();
+        }
+        let start = numbers.doubles("theta");
+        let moved =
+            |values: &[f32]| -> Vec<f64> { values.iter().zip(&start).map(|(a, b)| f64::from(*a) - b).collect() };
+        let (theta, alpha) = (numbers.floats(&format!("{name}.theta")), numbers.doubles(&format!("{name}.alpha")));
+        let found: Vec<f64> = state.alpha.iter().map(|a| f64::from(*a)).collect();
+        let far = found.iter().zip(&alpha).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let angle = cosine(&moved(&state.values), &moved(&theta));
+        assert!(far < 2e-3 && angle > 0.9999, "{name}: alpha is {far} off, cosine of the way of theta {angle}");
+        ends.push(alpha);
+    }
+    // so that no order passes for another
+    let differ = |a: &[f64], b: &[f64]| a.iter().zip(b).any(|(a, b)| (a - b).abs() > 2e-2);
+    assert!(differ(&ends[0], &ends[1]) && differ(&ends[1], &ends[2]) && differ(&ends[0], &ends[2]));
+}
+
+/// A dev score by the hard set has the modules that would be chosen, whole, and no other.
+#[test]
+fn hard_dev_gates_are_the_choice() {
+    let backbone = Backbone::open(&reference("tiny-v1.1"), &Device::flex()).unwrap();
+    let space = Space::built_in("mix", backbone.shape()).unwrap();
+    let budget = space.parameters() / 3;
+    let p: Vec<f64> = (0..space.len()).map(|at| (at * 37 % 101) as f64 / 102.0 + 0.001).collect();
+    let chosen = choose(Selection::Greedy, &p, space.sizes(), budget).unwrap();
+    assert!(chosen.contains(&true) && chosen.contains(&false));
+    let gates = |dev_gates| {
+        let settings = Settings { dev_gates, selection: Selection::Greedy, ..Settings::default() };
+        Bilevel::new(&backbone, &space, budget, &settings).unwrap().evaluation_gates(&p).unwrap()
+    };
+    assert_eq!(gates(DevGates::Hard), chosen.iter().map(|chosen| f64::from(u8::from(*chosen))).collect::<Vec<_>>());
+    assert_eq!(gates(DevGates::Soft), p);
 }
 
 /// What is not tracked is zero, what is has the bits of a pass that tracks all.

@@ -40,7 +40,8 @@ pub struct Objective {
 /// One choice of modules on a Pareto front.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FrontPoint {
-    /// A weight of the cost at which it is the best choice: the middle of all that are, for the last twice the least.
+    /// A weight of the cost at which it is the best choice: the middle of all that are where they are known, for the last twice the
+    /// least.
     pub weight: f64,
     /// Its Σp.
     pub probability: f64,
@@ -62,21 +63,14 @@ pub fn choose_by(
     costs: &[f64],
     weight: f64,
 ) -> Result<Vec<bool>> {
-    let worth: Vec<_> = p.iter().zip(costs).map(|(p, cost)| p - weight * cost).collect();
-    let kept: Vec<_> = (0..p.len()).filter(|module| worth[*module] > 0.0).collect();
-    let pick = |of: &[f64]| kept.iter().map(|module| of[*module]).collect::<Vec<_>>();
-    let sizes: Vec<_> = kept.iter().map(|module| sizes[*module]).collect();
-    let mut chosen = vec![false; p.len()];
-    for (module, taken) in kept.iter().zip(choose(selection, &pick(&worth), &sizes, budget)?) {
-        chosen[*module] = taken;
-    }
-    Ok(chosen)
+    let worth = |(p, cost): (&f64, &f64)| (p - weight * cost).max(0.0);
+    choose(selection, &p.iter().zip(costs).map(worth).collect::<Vec<_>>(), sizes, budget)
 }
 
 /// The choices under a budget of which none has more Σp and less cost than another, from most Σp to least cost: those that are the
-/// best at some weight of the cost, at most `most` of them.
+/// best at some weight of the cost. Of more than `most`, those are found that cut the widest gaps of the cost.
 ///
-/// Each takes an exact choice. Points between them that are the best at no weight are not found.
+/// Each takes up to two exact choices. Points between them that are the best at no weight are not found.
 pub fn front(p: &[f64], sizes: &[usize], costs: &[f64], budget: usize, most: usize) -> Result<Vec<FrontPoint>> {
     let sum = |of: &[f64]| of.iter().sum::<f64>();
     let cheapest = costs.iter().copied().filter(|cost| *cost > 0.0).fold(f64::INFINITY, f64::min);
@@ -91,31 +85,37 @@ pub fn front(p: &[f64], sizes: &[usize], costs: &[f64], budget: usize, most: usi
         return Ok(vec![FrontPoint { weight: 0.0, ..first }]);
     }
     let last = at(2.0 * sum(p) / cheapest)?;
-    let mut points = vec![FrontPoint { weight: 0.0, ..first }];
-    if last.cost + TOLERANCE * sum(costs) < points[0].cost {
-        points.push(last);
+    // with each point, the weight from which on it is the best, once nothing lies between it and the one before
+    let mut points = vec![(first, Some(0.0))];
+    if last.cost + TOLERANCE * sum(costs) < points[0].0.cost {
+        points.push((last, None));
     }
-    // between two neighbours, the weight at which they are worth the same: a third that is worth more there is a new point
-    let mut open: Vec<usize> = (1..points.len()).collect();
-    while let Some(right) = open.pop().filter(|_| points.len() < most) {
-        let (a, b) = (&points[right - 1], &points[right]);
+    while points.len() < most {
+        let gap = |at: usize| points[at - 1].0.cost - points[at].0.cost;
+        let open = (1..points.len()).filter(|at| points[*at].1.is_none());
+        let Some(right) = open.max_by(|a, b| gap(*a).total_cmp(&gap(*b))) else { break };
+        // where two neighbours are worth the same: a third that is worth more there is a new point
+        let (a, b) = (&points[right - 1].0, &points[right].0);
         let weight = (a.probability - b.probability) / (a.cost - b.cost);
         let found = at(weight)?;
         let worth = |point: &FrontPoint| point.probability - weight * point.cost;
         if worth(&found) > worth(a) + TOLERANCE * sum(p) {
-            points.insert(right, found);
-            open.iter_mut().filter(|other| **other >= right).for_each(|other| *other += 1);
-            open.extend([right + 1, right]);
+            points.insert(right, (found, None));
         } else {
-            points[right].weight = weight;
+            points[right].1 = Some(weight);
         }
     }
-    // so far each has the least weight at which it is the best
-    let ends: Vec<f64> = points.iter().skip(1).map(|point| point.weight).collect();
-    for (at, point) in points.iter_mut().enumerate() {
-        point.weight = ends.get(at).map_or(2.0 * point.weight, |end| f64::midpoint(point.weight, *end));
-    }
-    Ok(points)
+    // the middle of the weights at which it is the best where both ends are known, else the one at which it was found
+    let ends: Vec<_> = points.iter().skip(1).map(|(_, begin)| *begin).collect();
+    let weighted = points.into_iter().enumerate().map(|(at, (point, begin))| {
+        let weight = match (begin, ends.get(at)) {
+            (Some(begin), Some(Some(end))) => f64::midpoint(begin, *end),
+            (Some(begin), None) => 2.0 * begin,
+            _ => point.weight,
+        };
+        FrontPoint { weight, ..point }
+    });
+    Ok(weighted.collect())
 }
 
 #[cfg(test)]
@@ -151,7 +151,10 @@ mod tests {
                 let ours = found.iter().map(|point| point.probability - weight * point.cost).fold(f64::MIN, f64::max);
                 prop_assert!((best - ours).abs() < 1e-6, "at {weight}: {ours} of {best}, {found:?}");
             }
-            for point in &found {
+            let few = front(&p, &sizes, &costs, budget, 3).unwrap();
+            prop_assert!(few.len() == found.len().min(3));
+            prop_assert!(few[0].chosen == found[0].chosen && few.last().unwrap().cost == found.last().unwrap().cost);
+            for point in found.iter().chain(&few) {
                 let again = choose_by(Selection::Exact, &p, &sizes, budget, &costs, point.weight).unwrap();
                 let worth = |chosen: &[bool]| chosen_probability(&p, chosen) - point.weight * chosen_probability(&costs, chosen);
                 prop_assert!((worth(&again) - worth(&point.chosen)).abs() < 1e-6, "{point:?}");

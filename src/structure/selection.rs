@@ -20,15 +20,21 @@ const MOST_CELLS: usize = 1 << 33;
 
 /// Which modules to keep: `p` and `sizes` per module, at most `budget` parameters in all.
 ///
-/// Ties go to the earlier module. `Exact` costs `modules × budget / gcd(sizes)` steps.
+/// Ties go to the earlier module; one whose p is 0, which a search pruned, is never kept. `Exact` costs
+/// `modules × budget / gcd(sizes)` steps.
 pub fn choose(selection: Selection, p: &[f64], sizes: &[usize], budget: usize) -> Result<Vec<bool>> {
     if let Some(index) = p.iter().position(|p| p.is_nan()) {
         return Err(Error::Document(format!("the probability of module {index} is not a number")));
     }
-    match selection {
-        Selection::Greedy => Ok(greedy(p, sizes, budget)),
-        Selection::Exact => exact(p, sizes, budget),
-    }
+    let likely: Vec<_> = (0..p.len()).filter(|module| p[*module] > 0.0).collect();
+    let (p_of, sizes_of): (Vec<_>, Vec<_>) = likely.iter().map(|module| (p[*module], sizes[*module])).unzip();
+    let kept = match selection {
+        Selection::Greedy => greedy(&p_of, &sizes_of, budget),
+        Selection::Exact => exact(&p_of, &sizes_of, budget)?,
+    };
+    let mut chosen = vec![false; p.len()];
+    likely.into_iter().zip(kept).for_each(|(module, kept)| chosen[module] = kept);
+    Ok(chosen)
 }
 
 /// Σp over the chosen modules.
@@ -157,6 +163,14 @@ mod tests {
         let exact = choose(Selection::Exact, &P, &SIZES, 4096).unwrap();
         assert_eq!(exact, [true, true, false, true, false]);
         assert!((chosen_probability(&P, &exact) - 0.346032).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_was_pruned_is_never_chosen() {
+        for selection in [Selection::Greedy, Selection::Exact] {
+            assert_eq!(choose(selection, &[0.0, 0.4, 0.0, 1.0], &[1; 4], 4).unwrap(), [false, true, false, true]);
+            assert_eq!(choose(selection, &[0.0; 2], &[1; 2], 4).unwrap(), [false; 2]);
+        }
     }
 
     fn brute_force(p: &[f64], sizes: &[usize], budget: usize) -> f64 {

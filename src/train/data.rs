@@ -6,6 +6,7 @@ use crate::t5::{Backbone, Config, Deltas, Encoded, T5, TokenBatch};
 use crate::task::{Split, Task};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 
 /// One row as token ids.
@@ -90,15 +91,30 @@ pub struct Order {
     batch_size: usize,
     seed: u64,
     purpose: &'static str,
+    /// Tokens of every row's source, where rows of like length share a batch.
+    lengths: Option<Vec<usize>>,
     /// The epoch whose order `rows` has.
     epoch: Option<usize>,
     rows: Vec<usize>,
 }
 
 impl Order {
-    /// An order over `rows` rows; `purpose` keeps two orders of one seed apart.
-    pub fn new(rows: usize, batch_size: usize, seed: u64, purpose: &'static str) -> Self {
-        Self { batch_size: batch_size.clamp(1, rows.max(1)), seed, purpose, epoch: None, rows: (0..rows).collect() }
+    /// An order over these examples; `purpose` keeps two orders of one seed apart. With `group_by_length`, rows of like length
+    /// share a batch, as transformers' sampler of that name has it.
+    pub fn over(
+        examples: &[Example],
+        batch_size: usize,
+        seed: u64,
+        purpose: &'static str,
+        group_by_length: bool,
+    ) -> Self {
+        let lengths = || examples.iter().map(|example| example.source.len()).collect();
+        Self { lengths: group_by_length.then(lengths), ..Self::new(examples.len(), batch_size, seed, purpose) }
+    }
+
+    fn new(rows: usize, batch_size: usize, seed: u64, purpose: &'static str) -> Self {
+        let batch_size = batch_size.clamp(1, rows.max(1));
+        Self { batch_size, seed, purpose, lengths: None, epoch: None, rows: (0..rows).collect() }
     }
 
     /// Steps of one pass over the rows.
@@ -112,11 +128,30 @@ impl Order {
         if self.epoch != Some(epoch) {
             self.epoch = Some(epoch);
             self.rows.sort_unstable();
-            self.rows.shuffle(&mut generator(self.seed, self.purpose, epoch as u64));
+            let mut generator = generator(self.seed, self.purpose, epoch as u64);
+            self.rows.shuffle(&mut generator);
+            if let Some(lengths) = &self.lengths {
+                group(&mut self.rows, lengths, self.batch_size, &mut generator);
+            }
         }
         let start = within * self.batch_size;
         &self.rows[start..(start + self.batch_size).min(self.rows.len())]
     }
+}
+
+/// Batches of shuffled rows among which those of like length are put together.
+const GROUPED_BATCHES: usize = 50;
+
+/// Sorts shuffled rows by length within groups of [`GROUPED_BATCHES`] batches, or a quarter of them all, and shuffles the whole
+/// batches anew, so that the longest do not come together.
+fn group(rows: &mut [usize], lengths: &[usize], batch_size: usize, generator: &mut ChaCha8Rng) {
+    let batches = (rows.len() / (batch_size * 4)).clamp(1, GROUPED_BATCHES);
+    rows.chunks_mut(batches * batch_size).for_each(|group| group.sort_by_key(|row| lengths[*row]));
+    let whole = rows.len() / batch_size * batch_size;
+    let mut shuffled: Vec<&[usize]> = rows[..whole].chunks(batch_size).collect();
+    shuffled.shuffle(generator);
+    let shuffled = shuffled.concat();
+    rows[..whole].copy_from_slice(&shuffled);
 }
 
 /// What one training pass takes.
@@ -243,6 +278,29 @@ mod tests {
         check(1, 1, 0, &[0, 1, 2]);
         check(3, 64, 0, &[2, 0, 1]);
         check(1000, 8, u64::MAX, &[124, 125, 126, 250]);
+    }
+
+    /// What padding costs falls, each epoch still has every row once, and long batches lie among short ones.
+    #[test]
+    fn rows_of_like_length_share_a_batch() {
+        let examples: Vec<_> = (0..1003).map(|row| Example { source: vec![0; 1 + row * 7 % 101], answer: 0 }).collect();
+        let padded = |group_by_length| {
+            let mut order = Order::over(&examples, 8, 3, "test", group_by_length);
+            let steps = order.steps_per_epoch();
+            let epoch: Vec<_> = (steps..2 * steps).map(|step| order.batch(step).to_vec()).collect();
+            let mut seen = epoch.concat();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..1003).collect::<Vec<_>>());
+            let longest = |rows: &Vec<usize>| rows.iter().map(|row| examples[*row].source.len()).max().unwrap();
+            let longest: Vec<_> = epoch.iter().map(longest).collect();
+            let half: usize = longest[..steps / 2].iter().sum();
+            let all: usize = longest.iter().sum();
+            assert!((0.4..0.6).contains(&(half as f64 / all as f64)), "long batches come together: {longest:?}");
+            epoch.iter().zip(longest).map(|(rows, longest)| rows.len() * longest).sum::<usize>()
+        };
+        let tokens: usize = examples.iter().map(|example| example.source.len()).sum();
+        let (plain, grouped) = (padded(false) as f64 / tokens as f64, padded(true) as f64 / tokens as f64);
+        assert!(plain > 1.5 && grouped < 1.15, "{plain} {grouped}");
     }
 
     #[test]

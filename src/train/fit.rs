@@ -29,6 +29,8 @@ pub struct Settings {
     pub evaluations: usize,
     /// Seed of the initial values and of the order of rows.
     pub seed: u64,
+    /// Whether rows of like length share a batch, so that less is padded.
+    pub group_by_length: bool,
     /// Most bytes of activations below the lowest module that are kept across epochs, of training and of dev rows each; 0 keeps
     /// none. What is learnt does not depend on it but for rounding.
     #[serde(skip, default = "kept_activation_bytes")]
@@ -49,6 +51,7 @@ impl Default for Settings {
             clip: 2.0,
             evaluations: 10,
             seed: 0,
+            group_by_length: false,
             kept_activation_bytes: kept_activation_bytes(),
         }
     }
@@ -110,7 +113,7 @@ pub fn retrain(
         Some(bytes) => State::from_checkpoint(Checkpoint::from_bytes(bytes)?, layout.len())?,
         None => State::new(layout.init(&mut generator(settings.seed, "init", 0))),
     };
-    let mut order = Order::new(data.train.len(), settings.batch_size, settings.seed, "retrain");
+    let mut order = Order::over(&data.train, settings.batch_size, settings.seed, "retrain", settings.group_by_length);
     let below = |rows: &[_]| Below::new(structure, backbone, rows, settings.kept_activation_bytes);
     let (below, below_dev) = (below(&data.train)?.map(Arc::new), below(&data.dev)?);
     let started = Instant::now();

@@ -42,7 +42,7 @@ pub struct Report {
     pub zeta: Option<f64>,
     /// Probabilities of the space's modules, in a search; given with each evaluation and now and then.
     pub probabilities: Option<Vec<f64>>,
-    /// Latest score on the dev split.
+    /// Best score on the dev split so far.
     pub dev_score: Option<f64>,
 }
 

@@ -7,9 +7,10 @@ use std::sync::OnceLock;
 /// The results of `work` on every item, in their order.
 ///
 /// On the CPU each thread does whole items, in a pool of its own of one thread: an item's element-wise operations, which one
-/// thread does alone, run beside those of the others. On a GPU, and for a single item, the calling thread does all.
+/// thread does alone, run beside those of the others. On a GPU, for a single item, and in a pool of one thread, the calling thread
+/// does all.
 pub(crate) fn side_by_side<T: Sync, R: Send>(device: &Device, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    if *device != Device::flex() || items.len() < 2 {
+    if *device != Device::flex() || items.len() < 2 || rayon::current_num_threads() == 1 {
         return items.iter().map(work).collect();
     }
     static POOLS: OnceLock<Vec<ThreadPool>> = OnceLock::new();

@@ -65,6 +65,27 @@ fn a_bench_goes_on_from_its_results() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("8 runs, 8 of them in the results already"));
 }
 
+/// Of a file that is no results file nothing is lost; what a killed run left of a line is cut off.
+#[test]
+fn results_are_never_written_over() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("results.jsonl");
+    let results = path.to_str().unwrap();
+    // a budget that no structure has: no run begins
+    let arguments = ["bench", "variants", "--tasks", "builtin-topic", "--shares", "0.001%", "--results", results];
+    for (text, error, kept) in [
+        ("{\"precious\":1}", "line 1 is no result", "{\"precious\":1}"),
+        ("a\nb", "line 1 is no result", "a\nb"),
+        ("{\"bench\":\"other\"}\n{\"bench\":\"varia", "0.001%", "{\"bench\":\"other\"}\n"),
+        ("{\"be", "0.001%", ""),
+        ("{\"bench\":\"other\"}", "0.001%", "{\"bench\":\"other\"}\n"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        fails(home.path(), &arguments, 1, error);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), kept, "{text}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_a_bench() {
@@ -207,12 +228,12 @@ fn variants_of_the_search_are_compared() {
     let (path, backbone) = (home.path().join("results.jsonl"), fixture("tiny-v1.1"));
     let words = "bench variants --tasks builtin-topic --shares 11%,5% --seeds 2 --train-rows 16 --dev-rows 8 --test-rows 8 \
                  --search-epochs 1 --retrain-epochs 1 --batch-size 4 --evaluations 1 --max-source-tokens 16 --json \
-                 --variants first,second,reference,shared-dropout,hard,pruned,from-saliency,saliency,l0,random";
+                 --variants first,second,reference,reference-order,shared-dropout,hard,pruned,from-saliency,saliency,l0,random";
     let mut arguments: Vec<&str> = words.split_whitespace().collect();
     arguments.extend(["--backbone", &backbone, "--results", path.to_str().unwrap()]);
     let found = json_of(home.path(), &arguments);
     let (summary, runs) = (found["summary"].as_array().unwrap(), found["runs"].as_array().unwrap());
-    assert_eq!((summary.len(), runs.len()), (2 * 2 * 10, 2 * 10), "by task and for all tasks, share and variant");
+    assert_eq!((summary.len(), runs.len()), (2 * 2 * 11, 2 * 11), "by task and for all tasks, share and variant");
     let all =
         summary.iter().find(|line| line["task"].is_null() && line["share"] == "11%" && line["variant"] == "second");
     let all = all.unwrap();
@@ -230,7 +251,12 @@ fn variants_of_the_search_are_compared() {
     assert_eq!(json_of(home.path(), &arguments), found);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), kept);
     fails(home.path(), &["bench", "variants", "--tasks", "builtin-topic", "--shares", "0%"], 2, "above 0%");
-    fails(home.path(), &["bench", "variants", "--tasks", "builtin-topic", "--variants", "third"], 2, "reference");
+    let bench = |more: &[&'static str]| [&["bench", "variants", "--tasks", "builtin-topic"][..], more].concat();
+    fails(home.path(), &bench(&["--variants", "third"]), 2, "reference");
+    fails(home.path(), &bench(&["--variants", "random,random"]), 1, "--variants has an entry twice");
+    fails(home.path(), &bench(&["--shares", "5%,5%"]), 1, "--shares has an entry twice");
+    fails(home.path(), &bench(&["--retrain-rate", "0"]), 2, "a number above 0");
+    fails(home.path(), &bench(&["--rate", "nan"]), 2, "a number above 0");
 }
 
 #[test]
@@ -267,6 +293,6 @@ fn steps_of_training_and_search_are_measured() {
     };
     refused("mix-fixed --modules 5000", 1, "--modules 5000 is more than the");
     refused("search-first --budget 1e9", 1, "give one between 0 and the space's");
-    refused("search-first --budget nan", 1, "give one between 0 and the space's");
+    refused("search-first --budget nan", 2, "give a number above 0");
     refused("search-third", 2, "search-second");
 }

@@ -63,6 +63,7 @@ fn usage_and_failures_have_their_exit_codes() {
     fails(home.path(), &["search", "--task", "builtin-topic"], 2, "--budget");
     fails(home.path(), &["search", "--task", "builtin-topic", "--budget", "many"], 2, "is not 102458");
     fails(home.path(), &["search", "--task", "builtin-topic", "--budget", "3"], 1, "smallest module");
+    fails(home.path(), &["search", "--task", "builtin-topic", "--budget", "5%", "--l0", "nan"], 2, "a finite number");
     fails(home.path(), &["retrain", "--task", "nix", "--structure", "bitfit"], 1, "nix");
     fails(home.path(), &["generate", "--backbone", "/nowhere", "--text", "x"], 1, "config.json and model.safetensors");
     fails(home.path(), &["adapters", "show", "nix"], 1, "nix");

@@ -2,11 +2,13 @@
 
   gates.json                               100 random cases of the gate (method.md section 3) in float64
   tiny-v1.1/second-order.safetensors       one second-order structural gradient over the space `mix`, by double backward in float64
+  tiny-v1.1/steps.safetensors              three whole steps (method.md section 4) of each order, in float64
 
     python tests/reference/search.py --peers ../shared/peers
 """
 
 import argparse
+import copy
 import json
 import math
 import pathlib
@@ -34,25 +36,30 @@ def gate_cases(gate_vectors, count):
         yield {"tau": tau, "beta": beta, **given, **kept}
 
 
-def second_order(peers, folder):
-    """dL_alpha/dz and its second-order part, d/dz (dL_delta/dtheta · v), at v = dL_alpha/dtheta' and theta' = theta - xi g."""
+def problem(peers, folder, seed):
+    """A space over a model in float64: its modules, the loss of (theta, z, batch), a generator, initial values, and draws of ids."""
     model = T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float64, attn_implementation="eager")
     model.eval().requires_grad_(False)
     specs = peers["spaces"].mix_space(model)
     deltas = peers["delta"].Deltas(model, specs)
-    draw = torch.Generator().manual_seed(17)
-    size = sum(spec.size for spec in specs)
-    theta = (torch.randn(size, generator=draw) * 0.1).double()
-    z = torch.rand(len(specs), generator=draw).double() * 0.8 + 0.1
-    xi = 0.05
-    ids = lambda rows, length: torch.randint(3, model.config.vocab_size, (rows, length), generator=draw)
-    batches = [(ids(4, 9), ids(4, 3)), (ids(4, 7), ids(4, 3))]
+    draw = torch.Generator().manual_seed(seed)
+    theta = (torch.randn(sum(spec.size for spec in specs), generator=draw) * 0.1).double()
 
     def loss(theta, z, batch):
         deltas.bind(theta, z)
         source, labels = batch
         return model(input_ids=source, attention_mask=torch.ones_like(source), labels=labels, use_cache=False).loss
 
+    ids = lambda rows, length: torch.randint(3, model.config.vocab_size, (rows, length), generator=draw)
+    return specs, loss, draw, theta, ids
+
+
+def second_order(peers, folder):
+    """dL_alpha/dz and its second-order part, d/dz (dL_delta/dtheta · v), at v = dL_alpha/dtheta' and theta' = theta - xi g."""
+    specs, loss, draw, theta, ids = problem(peers, folder, 17)
+    z = torch.rand(len(specs), generator=draw).double() * 0.8 + 0.1
+    xi = 0.05
+    batches = [(ids(4, 9), ids(4, 3)), (ids(4, 7), ids(4, 3))]
     theta, z = theta.requires_grad_(), z.requires_grad_()
     delta_loss = loss(theta, z, batches[0])
     (g,) = torch.autograd.grad(delta_loss, theta, create_graph=True)
@@ -71,6 +78,63 @@ def second_order(peers, folder):
     return tensors
 
 
+RATE, STRUCTURAL_RATE, STEPS, TAU, BETA, SHARE, CLIP, EPSILON = 0.02, 0.1, 4, 0.8, 1.3, 0.3, 0.5, 0.01
+
+
+def steps(peers, folder, count=3):
+    """The first steps of a search of STEPS steps, by torch's optimisers, and gradients through the gate by autograd."""
+    gate = peers["gate_vectors"]
+    specs, loss, draw, start, ids = problem(peers, folder, 29)
+    sizes = torch.tensor([float(spec.size) for spec in specs], dtype=torch.float64)
+    budget = float(int(SHARE * sizes.sum().item()))
+    u = torch.rand((count, 2, len(specs)), generator=draw, dtype=torch.float64)
+    batches = [[(ids(4, 9), ids(4, 3)), (ids(4, 7), ids(4, 3))] for _ in range(count)]
+    tensors = {"theta": start, "u": u}
+    for step, pair in enumerate(batches):
+        for name, (source, labels) in zip(("delta", "structural"), pair):
+            tensors |= {f"{name}.{step}.sources": source, f"{name}.{step}.targets": labels}
+
+    def gradients(theta, z, batch):
+        theta, z = theta.detach().requires_grad_(), z.detach().requires_grad_()
+        return torch.autograd.grad(loss(theta, z, batch), (theta, z))
+
+    for order in ("first", "second", "reference"):
+        theta = start.clone().requires_grad_()
+        alpha = torch.zeros(len(specs), dtype=torch.float64, requires_grad=True)
+        of_theta = torch.optim.AdamW([theta], lr=RATE, weight_decay=0.0)
+        of_alpha = torch.optim.Adam([alpha], lr=STRUCTURAL_RATE)
+        for step, (delta, structural) in enumerate(batches):
+            left = 1 - step / STEPS
+            of_theta.param_groups[0]["lr"], of_alpha.param_groups[0]["lr"] = RATE * left, STRUCTURAL_RATE * left
+            p, _ = gate.probabilities(alpha, sizes, budget, TAU)
+            z = gate.gates(p, u[step, 0], BETA)
+            g, _ = gradients(theta, z, delta)
+            if order == "reference":
+                ahead = theta.detach().clone().requires_grad_()
+                virtual = torch.optim.AdamW([ahead], lr=RATE, weight_decay=0.0)
+                virtual.load_state_dict(copy.deepcopy(of_theta.state_dict()))  # torch shares the moments otherwise
+                ahead.grad = g.clone()
+                virtual.step()
+            else:
+                ahead = theta - RATE * left * g
+            v, by_gate = gradients(ahead, z, structural)
+            if order != "first":
+                epsilon = EPSILON / (v.norm() + 1e-6)
+                plus, minus = (gradients(theta + sign * epsilon * v, z, delta)[1] for sign in (1, -1))
+                by_gate = by_gate - RATE * left * (plus - minus) / (2 * epsilon)
+            (alpha.grad,) = torch.autograd.grad(z, alpha, by_gate)
+            torch.nn.utils.clip_grad_norm_([alpha], CLIP)
+            of_alpha.step()
+            if order == "reference":
+                z = gate.gates(gate.probabilities(alpha, sizes, budget, TAU)[0], u[step, 1], BETA)
+                g, _ = gradients(theta, z, delta)
+            theta.grad = g.clone()
+            torch.nn.utils.clip_grad_norm_([theta], CLIP)
+            of_theta.step()
+        tensors |= {f"{order}.theta": theta, f"{order}.alpha": alpha}
+    return {name: tensor.detach().float() for name, tensor in tensors.items()}
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--out", type=pathlib.Path, default=HERE)
@@ -86,6 +150,7 @@ def main():
     variant = arguments.out / "tiny-v1.1"
     variant.mkdir(exist_ok=True)
     save_file(second_order(peers, HERE / "tiny-v1.1"), variant / "second-order.safetensors")
+    save_file(steps(peers, HERE / "tiny-v1.1"), variant / "steps.safetensors")
 
 
 if __name__ == "__main__":

@@ -410,7 +410,7 @@ export interface paths {
         };
         /**
          * The choices from a search's p of which none has more Σp and less cost than another, from most Σp to least cost: those that are
-         *     the best at some weight of the cost.
+         *     the best at some weight of the cost. Of more than 32, those that cut the widest gaps of the cost.
          */
         get: operations["get_front"];
         put?: never;
@@ -1370,7 +1370,7 @@ export interface components {
             budget: number | null;
             /**
              * Format: double
-             * @description Latest score on dev.
+             * @description Best score on dev so far.
              * @default null
              */
             dev_score: number | null;
@@ -1498,6 +1498,8 @@ export interface components {
             epochs?: number | null;
             /** @description Dev evaluations during the training. */
             evaluations?: number;
+            /** @description Whether rows of like length share a batch: less is padded, and batches are less alike. */
+            group_by_length?: boolean;
             /**
              * Format: double
              * @description Learning rate of the delta weights.
@@ -1628,6 +1630,8 @@ export interface components {
             epsilon?: number;
             /** @description Dev evaluations during each search and re-training. */
             evaluations?: number;
+            /** @description Whether rows of like length share a batch: less is padded, and batches are less alike. */
+            group_by_length?: boolean;
             /**
              * Format: double
              * @description Penalty λ₀ of the L0 control, which replaces ζ and the competition between modules; the method itself if absent.
@@ -1704,7 +1708,7 @@ export interface components {
             score?: components["schemas"]["Score"] | null;
             /**
              * Format: double
-             * @description Seconds of all searches.
+             * @description Seconds of all searches, but for those of a search before it was resumed.
              */
             search_seconds: number;
             /** @description The structure of their mean p; the one that was re-trained. */
@@ -1973,6 +1977,8 @@ export interface components {
             epochs?: number | null;
             /** @description Dev evaluations during each training. */
             evaluations?: number;
+            /** @description Whether rows of like length share a batch: less is padded, and batches are less alike. */
+            group_by_length?: boolean;
             /**
              * Format: double
              * @description Learning rate of the delta weights.

@@ -77,6 +77,11 @@ fn lora(shape: &Shape) -> Result<Structure> {
     Ok(Structure::new(shape, places.into_iter().map(module).collect(), Provenance::new(Origin::Manual))?)
 }
 
+/// A number above 0.
+pub(super) fn positive(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0).ok_or("give a number above 0".into())
+}
+
 /// A learning rate for a method: `full=1e-3`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Rate {
@@ -90,7 +95,7 @@ impl std::str::FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not METHOD=RATE with a positive rate, such as full=1e-3");
         let (method, rate) = text.split_once('=').ok_or_else(wrong)?;
-        let rate = rate.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0).ok_or_else(wrong)?;
+        let rate = positive(rate).map_err(|_| wrong())?;
         Ok(Self { method: method.into(), rate })
     }
 }

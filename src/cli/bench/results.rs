@@ -38,26 +38,34 @@ pub(super) struct Results<S: Setup> {
     file: Option<(PathBuf, File)>,
 }
 
+/// Whether a text is what a killed run left of a line.
+fn is_begun(text: &str) -> bool {
+    const BEGIN: &str = r#"{"bench":"#;
+    !text.is_empty() && (text.starts_with(BEGIN) || BEGIN.starts_with(text))
+}
+
 impl<S: Setup> Results<S> {
     /// Reads a file, or begins it; without one, lines are only remembered. Lines of other benches are left alone.
     pub(super) fn open(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Ok(Self { lines: Vec::new(), file: None }) };
-        let open = || -> Result<(String, File)> {
-            let mut options = File::options();
-            let file = options.append(true).create(true).open(path)?;
-            let text = std::fs::read_to_string(path)?;
-            // what a killed run left of a line
-            let whole = text.rfind('\n').map_or(0, |at| at + 1);
-            if whole < text.len() {
-                file.set_len(whole as u64)?;
-            }
-            Ok((text[..whole].to_string(), file))
+        let open = || -> std::io::Result<(File, String)> {
+            let file = File::options().append(true).create(true).open(path)?;
+            Ok((file, std::fs::read_to_string(path)?))
         };
-        let (text, file) = open().with_context(|| format!("cannot read or write the results `{}`", path.display()))?;
+        let failed = || format!("cannot read or write the results `{}`", path.display());
+        let (mut file, mut text) = open().with_context(failed)?;
+        let whole = text.rfind('\n').map_or(0, |at| at + 1);
+        let last = &text[whole..];
+        let unended = !last.is_empty();
+        let killed = is_begun(last) && serde_json::from_str::<Value>(last).is_err();
+        if killed {
+            text.truncate(whole);
+        }
         let mut lines = Vec::new();
         for (number, text) in text.lines().enumerate() {
             let read = || -> Result<Option<Line<S>>> {
                 let value: Value = serde_json::from_str(text)?;
+                value["bench"].as_str().context("it names no bench")?;
                 Ok(if value["bench"] == S::BENCH { Some(serde_json::from_value(value)?) } else { None })
             };
             let wrong = || {
@@ -68,6 +76,11 @@ impl<S: Setup> Results<S> {
                 )
             };
             lines.extend(read().with_context(wrong)?);
+        }
+        if killed {
+            file.set_len(whole as u64).with_context(failed)?;
+        } else if unended {
+            file.write_all(b"\n").with_context(failed)?;
         }
         Ok(Self { lines, file: Some((path.into(), file)) })
     }

@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "60", value_parser = up_to::<100_000>)]
     modules: NonZeroUsize,
     /// Parameters of a search, per ten thousand of the backbone's.
-    #[arg(long, value_name = "X", default_value_t = 1.389)]
+    #[arg(long, value_name = "X", default_value_t = 1.389, value_parser = super::method::positive)]
     budget: f64,
     /// Threads to compute with.
     #[arg(long, value_name = "N", default_value = "2", value_parser = threads)]

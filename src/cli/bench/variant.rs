@@ -23,6 +23,8 @@ pub(super) enum Variant {
     Second,
     /// As its authors' code: AdamW in the virtual step, fresh gates, dropout 0.1 with free masks, the greedy choice.
     Reference,
+    /// The order of the authors' code alone: AdamW in the virtual step, fresh gates.
+    ReferenceOrder,
     /// Second order under dropout 0.1 whose masks a step's passes share.
     SharedDropout,
     /// First order, dev scored by the hard set.
@@ -51,6 +53,7 @@ impl Variant {
                 selection: Selection::Greedy,
                 ..plain
             },
+            Self::ReferenceOrder => search::Settings { order: Order::Reference, ..plain },
             Self::SharedDropout => search::Settings { order: Order::Second, dropout: 0.1, ..plain },
             Self::Hard => search::Settings { dev_gates: search::DevGates::Hard, ..plain },
             Self::Pruned => search::Settings { prune_below: 0.1, ..plain },
@@ -89,6 +92,8 @@ pub(super) struct Trial {
     pub(super) retrain_epochs: usize,
     pub(super) batch_size: usize,
     pub(super) evaluations: usize,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) group_by_length: bool,
     pub(super) rate: f64,
     pub(super) structural_rate: f64,
     pub(super) retrain_rate: f64,
@@ -165,6 +170,7 @@ impl Runnable for Run<'_> {
             structural_learning_rate: setup.structural_rate,
             evaluations: setup.evaluations,
             seed: setup.seed,
+            group_by_length: setup.group_by_length,
             ..plain
         };
         let settings = setup.variant.settings(plain);
@@ -174,6 +180,7 @@ impl Runnable for Run<'_> {
             learning_rate: setup.retrain_rate,
             evaluations: setup.evaluations,
             seed: setup.seed,
+            group_by_length: setup.group_by_length,
             ..train::Settings::default()
         };
         let searches = match setup.variant {

@@ -9,7 +9,7 @@ use crate::search::Settings;
 use crate::structure::{Budget, Space};
 use crate::t5::Backbone;
 use crate::task::{Split, Task};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::json;
 use std::num::NonZeroUsize;
@@ -23,7 +23,8 @@ Examples:
 
 Each run searches by one variant on train rows drawn by its seed, under the first of --shares; for the others ζ is solved anew, unless
 --search-each. What is found is trained anew on the same rows, and its best dev checkpoint scored on test. `above` is by how much it
-beats the random structures of the same task, share and seed: the mean and its standard error. A run that the results hold already is
+beats the random structures of the same task, share and seed: the mean and its standard error. What full fine-tuning or a manual method
+gives on the same rows, `s3delta bench backbone` tells with the same --train-rows, --dev-rows and --test-rows. A run that the results hold already is
 not made again, so after Ctrl-C the same command goes on where it was.")]
 pub(crate) struct Args {
     /// Tasks by name or TOML file; built-in ones need no --data.
@@ -71,14 +72,17 @@ pub(crate) struct Args {
     /// Tokens of a source text; longer ones are cut.
     #[arg(long, value_name = "N", default_value_t = 128)]
     max_source_tokens: usize,
+    /// Put rows of like length into a batch, in searches and trainings.
+    #[arg(long)]
+    group_by_length: bool,
     /// Learning rate of the delta weights while searching.
-    #[arg(long, value_name = "RATE", default_value_t = 3e-3)]
+    #[arg(long, value_name = "RATE", default_value_t = 3e-3, value_parser = super::method::positive)]
     rate: f64,
     /// Learning rate of the structural parameters.
-    #[arg(long, value_name = "RATE", default_value_t = 0.1)]
+    #[arg(long, value_name = "RATE", default_value_t = 0.1, value_parser = super::method::positive)]
     structural_rate: f64,
     /// Learning rate of the training of what was found.
-    #[arg(long, value_name = "RATE", default_value_t = 3e-3)]
+    #[arg(long, value_name = "RATE", default_value_t = 3e-3, value_parser = super::method::positive)]
     retrain_rate: f64,
     /// File that keeps the runs, one JSON document a line.
     #[arg(long, value_name = "FILE.jsonl")]
@@ -95,6 +99,8 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, home: &Path) -> Result<()> {
+        twice("--variants", &self.variants)?;
+        twice("--shares", &self.shares)?;
         let config = self.on.config(home)?;
         let tasks = open_tasks(&self.tasks, self.data.as_deref())?;
         let mut results = Results::open(self.results.as_deref())?;
@@ -151,6 +157,7 @@ impl Args {
                     retrain_epochs: self.retrain_epochs.get(),
                     batch_size: self.batch_size.get(),
                     evaluations: self.evaluations.get(),
+                    group_by_length: self.group_by_length,
                     rate: self.rate,
                     structural_rate: self.structural_rate,
                     retrain_rate: self.retrain_rate,
@@ -160,6 +167,14 @@ impl Args {
         }
         runs
     }
+}
+
+/// Refuses a list that has an entry twice.
+fn twice<T: PartialEq>(flag: &str, values: &[T]) -> Result<()> {
+    if (1..values.len()).any(|at| values[..at].contains(&values[at])) {
+        bail!("{flag} has an entry twice: leave one out");
+    }
+    Ok(())
 }
 
 /// The runs of one task, share and variant; without a task, of all tasks.
