@@ -118,7 +118,7 @@ pub(crate) async fn create_prediction(
     // input by input, so that adapters that may share its encoding ask for it at the same time
     let inputs = questions[0].inputs.len();
     let asked = (0..inputs).flat_map(|input| questions.iter().map(move |question| (question, input)));
-    let places = Semaphore::new(IN_FLIGHT);
+    let places = Semaphore::new(IN_FLIGHT.min(state.engine.queue_capacity()));
     let answers =
         try_join_all(asked.map(|(question, input)| question.ask(input, deadline, &state.engine, &places))).await?;
     let mut usage = PredictionUsage::default();

@@ -168,12 +168,12 @@ impl EngineThread {
         }
     }
 
-    /// Goes on encoding the sources of requests that are to join, for no longer than rows under way can wait.
+    /// Goes on encoding the sources of requests that are to join, for no longer than rows under way can wait, and never so long
+    /// that nobody looks whether somebody still waits for them.
     fn join(&mut self, now: Instant) {
         let Some(joining) = self.joining.take() else { return };
-        let budget = if self.decoding.is_empty() { usize::MAX } else { self.settings.encoded_between_steps };
-        match joining.advance(&self.backbone, budget, now, self.compute) {
-            Progress::Encoding(joining) => self.joining = Some(*joining),
+        match joining.advance(&self.backbone, self.settings.encoded_between_steps, now, self.compute) {
+            Progress::UnderWay(joining) => self.joining = Some(*joining),
             Progress::Joined(joined) => {
                 let Joined { running, cache, fresh } = *joined;
                 self.sources.keep(fresh);

@@ -193,10 +193,12 @@ impl Score {
         self.reply.is_closed()
     }
 
-    /// Answers with the summed log-probability of each target; what is not a number is an error, never an answer.
+    /// Answers with the summed log-probability of each target; where one is not a number, or none is above −∞, that is an error,
+    /// never an answer.
     pub fn reply(self, scores: Result<Vec<f32>>) {
         let numbers = |scores: Vec<f32>| {
-            if scores.iter().any(|score| score.is_nan()) {
+            let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            if scores.iter().any(|score| score.is_nan()) || (!scores.is_empty() && !best.is_finite()) {
                 return Err(Error::overflow());
             }
             Ok(scores)
@@ -232,6 +234,11 @@ impl Engine {
     /// What the engine thread watches to know that it is to end.
     pub(super) fn stop_signal(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
+    }
+
+    /// Requests that the queue holds.
+    pub fn queue_capacity(&self) -> usize {
+        self.places.capacity()
     }
 
     /// The places, which the engine thread tells how many adapters share them.
@@ -379,6 +386,24 @@ mod tests {
         assert!(command.is_abandoned());
         command.token(0, token(1, 0.0));
         command.finish(0, FinishReason::Length);
+    }
+
+    #[test]
+    fn scores_that_say_nothing_are_errors() {
+        let (engine, mut receiver) = engine(1);
+        let mut check = |scores: &[f32], fine: bool| {
+            let request = ScoreRequest { adapter: None, ids: vec![1], targets: vec![vec![1]; scores.len()] };
+            let mut scoring = engine.score(request).unwrap();
+            let Some(Queued { command: Command::Score(score), .. }) = receiver.blocking_recv() else {
+                panic!("a scoring was queued")
+            };
+            score.reply(Ok(scores.to_vec()));
+            assert_eq!(scoring.try_recv().unwrap().is_ok(), fine, "{scores:?}");
+        };
+        check(&[-1.0, f32::NEG_INFINITY], true);
+        check(&[f32::NEG_INFINITY; 2], false);
+        check(&[-1.0, f32::NAN], false);
+        check(&[f32::INFINITY, -1.0], false);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::compute::Compute;
 use super::decoding::{Running, first_capacity};
-use super::scoring::{Scored, score};
+use super::scoring::{Scored, Scores};
 use super::source_cache::{Fresh, Keys, SourceCache};
 use super::sources::{Plan, Ready, Row, seen};
 use super::{Command, Error, Result};
@@ -18,16 +18,28 @@ pub(super) struct Admitted {
     pub(super) adapter: Option<Arc<Single>>,
 }
 
-/// Requests whose sources are being encoded.
+/// Requests whose sources are being encoded, and then their targets scored.
 pub(super) struct Joining {
     admitted: Vec<Admitted>,
-    plan: Plan,
+    stage: Stage,
+}
+
+/// How far they are.
+enum Stage {
+    Encoding(Plan),
+    Scoring(Ready, Scores),
+}
+
+/// What a stage has come to: scores of each scoring, the generations' cache, and what is to be kept for later requests.
+enum Step {
+    More(Stage),
+    Done(Vec<Vec<f32>>, Option<Cache>, Fresh),
 }
 
 /// Where requests that join are.
 pub(super) enum Progress {
-    /// There is more to encode.
-    Encoding(Box<Joining>),
+    /// There is more to encode, or to score.
+    UnderWay(Box<Joining>),
     /// All of them are answered, or can be decoded.
     Joined(Box<Joined>),
     /// Nobody waits for them any more.
@@ -42,9 +54,6 @@ pub(super) struct Joined {
     pub(super) fresh: Fresh,
 }
 
-/// What the tensors of requests that join have come to: scores of each scoring, and the generations' cache.
-type Computed = (Vec<Vec<f32>>, Option<Cache>, Fresh);
-
 impl Admitted {
     fn row(&self) -> Row<'_> {
         Row { ids: self.command.ids(), keys: &self.keys, adapter: self.adapter.as_ref() }
@@ -57,27 +66,44 @@ impl Joining {
         let rows: Vec<_> = admitted.iter().map(Admitted::row).collect();
         let plan = Plan::new(sources, &rows);
         admitted.iter().zip(plan.shared()).for_each(|(admitted, shared)| admitted.command.share(*shared));
-        Self { admitted, plan }
+        Self { admitted, stage: Stage::Encoding(plan) }
     }
 
-    /// Encodes about `budget` tokens, and once all is encoded answers the scorings.
+    /// Encodes about `budget` tokens; once all is encoded, makes one pass of the scorings, and answers them after the last.
     pub(super) fn advance(self, backbone: &Backbone, budget: usize, now: Instant, compute: Compute) -> Progress {
-        let Self { admitted, mut plan } = self;
+        let Self { admitted, stage } = self;
         if admitted.iter().all(|admitted| admitted.command.is_over(now)) {
             return fail(admitted, Error::TimedOut); // one whose client left hears nothing of it
         }
-        let done = compute.run(|| plan.advance(backbone, budget));
-        let computed = match done {
-            Ok(false) => return Progress::Encoding(Box::new(Self { admitted, plan })),
-            Ok(true) => compute.run(|| finish(backbone, &admitted, plan)),
-            Err(error) => Err(error),
-        };
-        match computed {
-            Ok((scores, cache, fresh)) => {
-                Progress::Joined(Box::new(Joined { running: answer(admitted, scores), cache, fresh }))
+        match compute.run(|| stage.advance(backbone, &admitted, budget)) {
+            Ok(Step::More(stage)) => Progress::UnderWay(Box::new(Self { admitted, stage })),
+            Ok(Step::Done(scores, cache, fresh)) => {
+                let running = answer(admitted, scores, Instant::now()); // computing took its time
+                Progress::Joined(Box::new(Joined { running, cache, fresh }))
             }
             Err(error) => fail(admitted, error),
         }
+    }
+}
+
+impl Stage {
+    fn advance(self, backbone: &Backbone, admitted: &[Admitted], budget: usize) -> Result<Step> {
+        let (ready, mut scores) = match self {
+            Self::Encoding(mut plan) => {
+                if !plan.advance(backbone, budget)? {
+                    return Ok(Step::More(Self::Encoding(plan)));
+                }
+                let ready = plan.finish(backbone);
+                let scores = Scores::new(&scored(admitted, &ready.of));
+                (ready, scores)
+            }
+            Self::Scoring(ready, scores) => (ready, scores),
+        };
+        if !scores.advance(backbone, &ready.memory, &scored(admitted, &ready.of))? {
+            return Ok(Step::More(Self::Scoring(ready, scores)));
+        }
+        let (cache, fresh) = begin(backbone, admitted, ready);
+        Ok(Step::Done(scores.of, cache, fresh))
     }
 }
 
@@ -86,35 +112,45 @@ fn fail(admitted: Vec<Admitted>, error: Error) -> Progress {
     Progress::Over
 }
 
-fn finish(backbone: &Backbone, admitted: &[Admitted], plan: Plan) -> Result<Computed> {
-    let Ready { memory, of, fresh } = plan.finish(backbone);
-    let (mut scored, mut generating, mut capacity) = (Vec::new(), Vec::new(), 0);
-    for (Admitted { command, adapter, .. }, source) in admitted.iter().zip(of) {
-        match command {
-            Command::Generate(generate) => {
-                capacity = capacity.max(first_capacity(&generate.request.settings));
-                generating.push(source);
-            }
-            Command::Score(score) => {
-                scored.push(Scored { source, adapter: adapter.clone(), targets: &score.request.targets });
-            }
+/// The scorings among them, over these sources.
+fn scored<'a>(admitted: &'a [Admitted], of: &[usize]) -> Vec<Scored<'a>> {
+    let scored = |(Admitted { command, adapter, .. }, source): (&'a Admitted, &usize)| match command {
+        Command::Generate(_) => None,
+        Command::Score(score) => {
+            Some(Scored { source: *source, adapter: adapter.clone(), targets: &score.request.targets })
+        }
+    };
+    admitted.iter().zip(of).filter_map(scored).collect()
+}
+
+/// The cache of the generations among them.
+fn begin(backbone: &Backbone, admitted: &[Admitted], ready: Ready) -> (Option<Cache>, Fresh) {
+    let Ready { memory, of, fresh } = ready;
+    let (mut generating, mut capacity) = (Vec::new(), 0);
+    for (admitted, source) in admitted.iter().zip(of) {
+        if let Command::Generate(generate) = &admitted.command {
+            capacity = capacity.max(first_capacity(&generate.request.settings));
+            generating.push(source);
         }
     }
-    let scores = score(backbone, &memory, &scored)?;
     let cache = (!generating.is_empty()).then(|| {
         let (memory, of) = seen(memory, &generating);
         backbone.model.start_rows(memory, &of, capacity)
     });
-    Ok((scores, cache, fresh))
+    (cache, fresh)
 }
 
-/// Answers the scorings; the others go on.
-fn answer(admitted: Vec<Admitted>, scores: Vec<Vec<f32>>) -> Vec<Running> {
+/// Answers the scorings that are not over; the others go on.
+fn answer(admitted: Vec<Admitted>, scores: Vec<Vec<f32>>, now: Instant) -> Vec<Running> {
     let (mut scores, mut running) = (scores.into_iter(), Vec::new());
     for Admitted { command, adapter, .. } in admitted {
+        let over = command.is_over(now);
         match command {
             Command::Generate(generate) => running.push(Running::new(generate, adapter)),
-            Command::Score(score) => score.reply(Ok(scores.next().unwrap_or_default())),
+            Command::Score(score) => {
+                let scores = scores.next().unwrap_or_default();
+                score.reply(if over { Err(Error::TimedOut) } else { Ok(scores) });
+            }
         }
     }
     running

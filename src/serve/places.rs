@@ -39,6 +39,11 @@ impl Places {
         Arc::new(Self { capacity: capacity.max(1), held: Mutex::default() })
     }
 
+    /// Places in all.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -79,7 +79,7 @@ fn plan() -> impl Strategy<Value = Plan> {
 }
 
 /// Rounding differs with the batch's shape: a request may part from its solo run where two choices lie close together; 1 % of
-/// them are too many.
+/// them are too many, and none may be what another adapter gives.
 #[test]
 fn random_batches_equal_solo_runs() {
     let zoo = Zoo::new();
@@ -127,6 +127,10 @@ fn random_batches_equal_solo_runs() {
                     count.set(count.get() + 1);
                     if found != wanted(&zoo, plan.adapter, &ids, settings) {
                         parted.set(parted.get() + 1);
+                        for other in (0..zoo.rows.len()).filter(|other| *other != plan.adapter) {
+                            let theirs = wanted(&zoo, other, &ids, settings);
+                            prop_assert_ne!(&found, &theirs, "adapter {} gave that of {}", plan.adapter, other);
+                        }
                     }
                 }
                 (Some(Asked::Scores(scoring)), Asks::Scores(seeds)) => {

@@ -296,8 +296,10 @@ fn rows_under_way_are_not_held_up_by_those_that_join() {
         running.extend(each);
     };
     ask(6, 10);
-    thread.turn();
-    assert_eq!(thread.running(), 6, "nobody waits for the encoder yet");
+    for _ in 0..2 {
+        thread.turn();
+    }
+    assert_eq!(thread.running(), 6, "60 tokens, two blocks");
     ask(6, 11);
     ask(1, 50);
     for wanted in [7, 8, 9, 10, 11, 12, 12, 13] {
@@ -306,6 +308,52 @@ fn rows_under_way_are_not_held_up_by_those_that_join() {
     }
     thread.serve_all();
     assert!(running.iter_mut().all(|one| matches!(events(one).last(), Some(Event::Finished { .. }))));
+}
+
+/// A pass of a scoring's targets a turn, in which rows under way make a token; and nobody is told what came too late.
+#[test]
+fn many_targets_hold_nobody_up() {
+    let zoo = Zoo::new();
+    let (engine, mut thread) = engine(&zoo.backbone, Settings::default(), zoo.files.reader());
+    let settings = DecodeSettings { min_new_tokens: 40, ..DecodeSettings::new(&config(), 40) };
+    let mut running = engine.generate(decode(None, &source(5, 1), settings)).unwrap();
+    thread.turn();
+    let targets: Vec<Vec<u32>> = (0..40).map(|n| source(60, n)).collect();
+    let start = Instant::now();
+    let by = |seconds| Some(start + Duration::from_secs(seconds));
+    let score = |deadline| engine.score_by(scoring(None, &source(6, 2), &targets), deadline).unwrap();
+    let mut turns = 0;
+    for mut scoring in [score(None), score(by(100))] {
+        let before = turns;
+        let found = loop {
+            thread.turn_at(start);
+            turns += 1;
+            if let Ok(found) = scoring.try_recv() {
+                break found;
+            }
+        };
+        assert!(found.is_ok() && turns - before > 4, "{} turns for 40 targets of 60 tokens", turns - before);
+    }
+    let tokens = std::iter::from_fn(|| running.try_recv()).filter(|event| matches!(event, Event::Token { .. }));
+    assert_eq!(tokens.count(), turns + 1, "a token a turn");
+    let mut late = score(by(0));
+    thread.turn_at(start);
+    assert_eq!(late.try_recv().unwrap().unwrap_err(), Error::TimedOut);
+}
+
+/// Where nothing is under way, sources are encoded in parts as well, so that a request that is over ends soon.
+#[test]
+fn a_deadline_is_kept_while_sources_are_encoded() {
+    let zoo = Zoo::new();
+    let settings = Settings { encoded_between_steps: 20, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let start = Instant::now();
+    let deadline = Some(start + Duration::from_secs(100));
+    let mut generation = engine.generate_by(generate(None, &source(60, 1), 3), deadline).unwrap();
+    thread.turn_at(start);
+    assert_eq!(thread.running(), 0, "60 tokens take longer than a turn");
+    thread.turn_at(start + Duration::from_secs(101));
+    assert_eq!(failure(&mut generation), Error::TimedOut);
 }
 
 #[test]

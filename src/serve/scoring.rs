@@ -5,6 +5,7 @@ use super::sources::seen;
 use super::{Error, Result};
 use crate::delta::{Single, View};
 use crate::t5::{Backbone, Memory, Question, Sources, decoder_positions, score_targets};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Decoder positions of one pass, padding included, for whose logits over the whole vocabulary there must be room.
@@ -19,39 +20,49 @@ pub(super) struct Scored<'a> {
 }
 
 /// A part of a request's targets.
-struct Piece<'a> {
+struct Piece {
     request: usize,
-    targets: &'a [Vec<u32>],
+    targets: Range<usize>,
     positions: usize,
 }
 
-/// The summed log-probability of each target of each request. Targets of one request share what they begin with alike, and as
-/// many requests share a pass as fit.
-pub(super) fn score(backbone: &Backbone, memory: &Memory, requests: &[Scored]) -> Result<Vec<Vec<f32>>> {
-    let mut scores: Vec<Vec<f32>> = requests.iter().map(|_| Vec::new()).collect();
-    let pieces: Vec<_> = requests.iter().enumerate().flat_map(|(at, request)| pieces(at, request.targets)).collect();
-    let mut left = pieces.as_slice();
-    while !left.is_empty() {
-        let (pass, rest) = left.split_at(fitting(left));
-        for (piece, found) in pass.iter().zip(one_pass(backbone, memory, requests, pass)?) {
-            scores[piece.request].extend(found);
-        }
-        left = rest;
+/// The summed log-probability of each target of each request, as far as they are known. Targets of one request share what they
+/// begin with alike, and as many requests share a pass as fit.
+pub(super) struct Scores {
+    pub(super) of: Vec<Vec<f32>>,
+    left: Vec<Piece>,
+}
+
+impl Scores {
+    /// Of these requests, none yet.
+    pub(super) fn new(requests: &[Scored]) -> Self {
+        let pieces = requests.iter().enumerate().flat_map(|(at, request)| pieces(at, request.targets));
+        Self { of: requests.iter().map(|_| Vec::new()).collect(), left: pieces.collect() }
     }
-    Ok(scores)
+
+    /// Makes one pass of those that are left; gives whether all is known.
+    pub(super) fn advance(&mut self, backbone: &Backbone, memory: &Memory, requests: &[Scored]) -> Result<bool> {
+        let rest = self.left.split_off(fitting(&self.left));
+        let pass = std::mem::replace(&mut self.left, rest);
+        if !pass.is_empty() {
+            for (piece, found) in pass.iter().zip(one_pass(backbone, memory, requests, &pass)?) {
+                self.of[piece.request].extend(found);
+            }
+        }
+        Ok(self.left.is_empty())
+    }
 }
 
 /// Cuts targets so that each piece has room in a pass, or is a single target.
-fn pieces(request: usize, mut targets: &[Vec<u32>]) -> Vec<Piece<'_>> {
-    let mut pieces = Vec::new();
-    while !targets.is_empty() {
-        let mut count = targets.len();
-        while count > 1 && decoder_positions(&targets[..count]) > POSITIONS {
-            count = count.div_ceil(2);
+fn pieces(request: usize, targets: &[Vec<u32>]) -> Vec<Piece> {
+    let (mut pieces, mut begin) = (Vec::new(), 0);
+    while begin < targets.len() {
+        let mut end = targets.len();
+        while end - begin > 1 && decoder_positions(&targets[begin..end]) > POSITIONS {
+            end = begin + (end - begin).div_ceil(2);
         }
-        let (now, rest) = targets.split_at(count);
-        pieces.push(Piece { request, targets: now, positions: decoder_positions(now) });
-        targets = rest;
+        pieces.push(Piece { request, targets: begin..end, positions: decoder_positions(&targets[begin..end]) });
+        begin = end;
     }
     pieces
 }
@@ -72,8 +83,11 @@ fn one_pass(backbone: &Backbone, memory: &Memory, requests: &[Scored], pass: &[P
     let of: Vec<_> = pass.iter().map(|piece| requests[piece.request].source).collect();
     // other requests' sources have no part in this pass
     let (memory, of) = seen(memory.clone(), &of);
-    let questions: Vec<_> =
-        pass.iter().zip(of).map(|(piece, source)| Question { source, targets: piece.targets }).collect();
+    let question = |(piece, source): (&Piece, usize)| Question {
+        source,
+        targets: &requests[piece.request].targets[piece.targets.clone()],
+    };
+    let questions: Vec<_> = pass.iter().zip(of).map(question).collect();
     score_targets(backbone, Sources::Memory(&memory), &questions, View::new(&adapters, backbone).deltas())
         .map_err(|error| Error::Internal(error.to_string()))
 }
@@ -85,11 +99,17 @@ mod tests {
     use crate::t5::Frozen;
     use burn::tensor::activation::log_softmax;
 
+    fn score(backbone: &Backbone, memory: &Memory, requests: &[Scored]) -> Result<Vec<Vec<f32>>> {
+        let mut scores = Scores::new(requests);
+        while !scores.advance(backbone, memory, requests)? {}
+        Ok(scores.of)
+    }
+
     #[test]
     fn a_pass_takes_what_fits_and_at_least_one() {
         let check = |positions: &[usize], wanted: usize| {
             let pieces: Vec<_> =
-                positions.iter().map(|positions| Piece { request: 0, targets: &[], positions: *positions }).collect();
+                positions.iter().map(|positions| Piece { request: 0, targets: 0..0, positions: *positions }).collect();
             assert_eq!(fitting(&pieces), wanted, "{positions:?}");
         };
         check(&[POSITIONS + 1, 1], 1);
@@ -103,7 +123,7 @@ mod tests {
         let targets: Vec<Vec<u32>> = (0..700).map(|n| vec![n, 0, 1]).collect(); // two nodes each
         let found = pieces(3, &targets);
         assert!(found.len() > 2 && found.iter().all(|piece| piece.request == 3 && piece.positions <= POSITIONS));
-        assert!(found.iter().flat_map(|piece| piece.targets).eq(&targets));
+        assert!(found.iter().flat_map(|piece| piece.targets.clone()).eq(0..targets.len()));
         let long = [vec![0; POSITIONS + 9], vec![5, 1]];
         assert_eq!(pieces(0, &long).iter().map(|piece| piece.targets.len()).collect::<Vec<_>>(), [1, 1]);
     }

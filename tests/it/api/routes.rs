@@ -3,6 +3,7 @@
 use super::bench::{BACKBONE, Bench, Step, json_request, structure, task, weights, weights_that_say};
 use axum::{body::Body, http::Request};
 use http_body_util::BodyExt;
+use s3delta::config::Config;
 use s3delta::jobs::Progress;
 use serde_json::{Value, json};
 
@@ -337,6 +338,17 @@ async fn predictions() {
         (&answer["data"][1]["adapter"], &answer["data"][1]["adapter_generation"]),
         (&json!("tiny"), &Value::Null)
     );
+}
+
+/// More inputs than the queue holds wait for one another.
+#[tokio::test]
+async fn predictions_need_no_more_places_than_there_are() {
+    let bench = Bench::with(Config { queue: 3, ..Config::default() }, |_| {});
+    bench.put("/v1/tasks/sst2", task()).await.expect(200);
+    bench.upload(&[("task", "sst2")], &weights(0.5, BACKBONE)).await.expect(201);
+    let inputs: Vec<_> = (0..40).map(|n| json!({"sentence": format!("film {n}")})).collect();
+    let answer = bench.post("/v1/predictions", json!({"adapter": "sst2", "inputs": inputs})).await.expect(200);
+    assert_eq!(answer["data"][0]["predictions"].as_array().unwrap().len(), 40);
 }
 
 #[tokio::test]
