@@ -11,18 +11,19 @@ use tracing_subscriber::EnvFilter;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// `mi_option_purge_delay` of mimalloc.h, which its crate does not name; its default, and ours, in milliseconds.
-const PURGE_DELAY: (c_int, c_long, c_long) = (15, 10, 10_000);
+const PURGE_DELAY: (c_int, c_long, c_long) = (15, 1_000, 10_000);
 
 /// Lets pages that are free stay with the process for some seconds: mimalloc gives those of one pass back before the next one
-/// needs them, and the system has to clear them anew, which is a tenth of a batch's time. `MIMALLOC_PURGE_DELAY` goes first.
+/// needs them, and the system has to clear them anew. `MIMALLOC_PURGE_DELAY` goes first.
 #[expect(unsafe_code, reason = "the allocator's crates have no safe way to its options")]
-fn keep_pages() {
+fn keep_pages() -> c_long {
     let (option, default, ours) = PURGE_DELAY;
     // SAFETY: both take plain numbers; an option of another number has another default and stays as it is
     unsafe {
         if libmimalloc_sys::mi_option_get(option) == default {
             libmimalloc_sys::mi_option_set_default(option, ours);
         }
+        libmimalloc_sys::mi_option_get(option)
     }
 }
 
@@ -46,4 +47,15 @@ fn main() -> ExitCode {
 fn told(error: &anyhow::Error) -> String {
     let join = |said: String, cause: String| if said.contains(&cause) { said } else { said + ": " + &cause };
     error.chain().map(ToString::to_string).reduce(join).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    /// It had no effect once mimalloc's own default was another.
+    #[test]
+    fn free_pages_stay() {
+        if std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {
+            assert_eq!(super::keep_pages(), super::PURGE_DELAY.2);
+        }
+    }
 }
