@@ -26,14 +26,17 @@ pub(super) struct Joining {
 
 /// How far they are.
 enum Stage {
-    Encoding(Plan),
+    Encoding(Box<Plan>),
     Scoring(Ready, Scores),
 }
 
-/// What a stage has come to: scores of each scoring, the generations' cache, and what is to be kept for later requests.
+/// Scores of each scoring, the generations' cache, and what is to be kept for later requests.
+type Computed = (Vec<Vec<f32>>, Option<Cache>, Fresh);
+
+/// What a stage has come to.
 enum Step {
     More(Stage),
-    Done(Vec<Vec<f32>>, Option<Cache>, Fresh),
+    Done(Box<Computed>),
 }
 
 /// Where requests that join are.
@@ -66,7 +69,7 @@ impl Joining {
         let rows: Vec<_> = admitted.iter().map(Admitted::row).collect();
         let plan = Plan::new(sources, &rows);
         admitted.iter().zip(plan.shared()).for_each(|(admitted, shared)| admitted.command.share(*shared));
-        Self { admitted, stage: Stage::Encoding(plan) }
+        Self { admitted, stage: Stage::Encoding(Box::new(plan)) }
     }
 
     /// Encodes about `budget` tokens; once all is encoded, makes one pass of the scorings, and answers them after the last.
@@ -77,7 +80,8 @@ impl Joining {
         }
         match compute.run(|| stage.advance(backbone, &admitted, budget)) {
             Ok(Step::More(stage)) => Progress::UnderWay(Box::new(Self { admitted, stage })),
-            Ok(Step::Done(scores, cache, fresh)) => {
+            Ok(Step::Done(computed)) => {
+                let (scores, cache, fresh) = *computed;
                 let running = answer(admitted, scores, Instant::now()); // computing took its time
                 Progress::Joined(Box::new(Joined { running, cache, fresh }))
             }
@@ -103,7 +107,7 @@ impl Stage {
             return Ok(Step::More(Self::Scoring(ready, scores)));
         }
         let (cache, fresh) = begin(backbone, admitted, ready);
-        Ok(Step::Done(scores.of, cache, fresh))
+        Ok(Step::Done(Box::new((scores.of, cache, fresh))))
     }
 }
 
