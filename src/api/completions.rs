@@ -17,7 +17,7 @@ use axum::{
         sse::{KeepAlive, Sse},
     },
 };
-use futures_util::future::try_join_all;
+use futures_util::{TryFutureExt, future::try_join_all};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -255,13 +255,13 @@ pub(crate) async fn create_completion(
         usage: None,
     };
     let prompt_tokens = prompts.iter().map(Vec::len).sum();
-    let rows = start(&state, &model, prompts, &settings, Wanted { stops, logprobs: request.logprobs, deadline })?;
+    let rows = start(&state, &model, prompts, &settings, Wanted { stops, logprobs: request.logprobs, deadline }).await?;
     if request.stream == Some(true) {
         let usage = request.stream_options.is_some_and(|options| options.include_usage);
         let parts = parts(head, model, rows, usage.then_some(prompt_tokens), id);
         return Ok(Sse::new(parts).keep_alive(KeepAlive::default()).into_response());
     }
-    let done = try_join_all(rows.into_iter().map(Row::whole)).await?;
+    let done = try_join_all(rows.into_iter().map(|row| row.and_then(Row::whole))).await?;
     let made = done.iter().map(|(_, made)| *made).fold(Tokens::default(), Tokens::and);
     let choices = done.into_iter().flat_map(|(choices, _)| choices).collect();
     Ok(Json(Completion { choices, usage: Some(usage(prompt_tokens, made)), ..head }).into_response())
@@ -308,13 +308,9 @@ fn prepare(state: &AppState, reference: &str, prompt: Prompt) -> Result<(Served,
         Prompt::IdLists(lists) => check_ids(state, lists),
     };
     let prompts = prompts.map_err(|error| error.at("prompt"))?;
-    // more than the queue holds would never be taken
-    let most = state.config.inputs.min(state.config.queue);
+    let most = state.config.inputs;
     if prompts.is_empty() || prompts.len() > most {
-        let message = format!(
-            "`prompt` holds {} texts: give 1 to {most} (the smaller of the settings `inputs` and `queue`)",
-            prompts.len()
-        );
+        let message = format!("`prompt` holds {} texts: give 1 to {most} (the setting `inputs`)", prompts.len());
         return Err(ApiError::unservable("request_invalid", message).at("prompt"));
     }
     Ok((model, prompts))

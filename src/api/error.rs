@@ -104,6 +104,10 @@ impl ApiError {
         &self.code
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The body, for a request of this id.
     pub(crate) fn body(&self, request_id: &str) -> ErrorBody {
         ErrorBody {

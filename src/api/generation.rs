@@ -5,13 +5,14 @@ use super::{
     completions::{Choice, Completion, usage},
     logprobs::Recorder,
     model::Served,
-    observe::{RequestId, error_body},
+    observe::{End, RequestId, error_body},
 };
-use crate::serve::{self, Event, FinishReason, GenerateRequest, Generation, TextPart, TextStream};
+use crate::serve::{self, Entry, Event, FinishReason, GenerateRequest, Generation, List, TextPart, TextStream};
 use crate::t5::DecodeSettings;
-use axum::response::sse;
+use axum::{http::StatusCode, response::sse};
 use futures_util::{
-    StreamExt,
+    FutureExt, StreamExt,
+    future::{self, BoxFuture},
     stream::{self, Stream},
 };
 use serde::Serialize;
@@ -35,9 +36,13 @@ pub(crate) struct Row {
     /// Tokens of the prompt.
     prompt: usize,
     generation: Generation,
+    _entry: Entry,
     engine: serve::Engine,
     lines: Vec<Line>,
 }
+
+/// A prompt that waits for its place in the queue.
+pub(crate) type Listed = BoxFuture<'static, Result<Row>>;
 
 /// Tokens of prompts under way.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,28 +68,39 @@ struct Line {
     ended: bool,
 }
 
-pub(crate) fn start(
+/// The prompts, of which the first has its place: from here on none is refused for want of room.
+pub(crate) async fn start(
     state: &AppState,
     model: &Served,
     prompts: Vec<Vec<u32>>,
     settings: &Arc<DecodeSettings>,
     wanted: Wanted,
-) -> Result<Vec<Row>> {
-    let texts = settings.num_return_sequences;
+) -> Result<Vec<Listed>> {
+    let (texts, deadline) = (settings.num_return_sequences, wanted.deadline);
     let line = || Line {
         text: TextStream::new(wanted.stops.clone()),
         sent: 0,
         logprobs: wanted.logprobs.map(Recorder::new),
         ended: false,
     };
-    let row = |(index, ids): (usize, Vec<u32>)| {
-        let prompt = ids.len();
+    let list = Arc::new(List::new(&state.engine));
+    let listed = |(index, ids): (usize, Vec<u32>)| {
+        let (first, prompt) = (index * texts, ids.len());
         let request = GenerateRequest { adapter: model.adapter.clone(), ids, settings: Arc::clone(settings) };
-        let generation = state.engine.generate_by(request, wanted.deadline)?;
         let lines = (0..texts).map(|_| line()).collect();
-        Ok(Row { first: index * texts, prompt, generation, engine: state.engine.clone(), lines })
+        let (list, engine) = (Arc::clone(&list), state.engine.clone());
+        let begin = async move {
+            let (place, entry) = list.enter(request.adapter.as_deref(), deadline).await?;
+            let generation = engine.generate_at(place, request, deadline)?;
+            Ok(Row { first, prompt, generation, _entry: entry, engine, lines })
+        };
+        begin.boxed()
     };
-    prompts.into_iter().enumerate().map(row).collect()
+    let mut rows: Vec<_> = prompts.into_iter().enumerate().map(listed).collect();
+    if let Some(first) = rows.first_mut() {
+        *first = future::ok((&mut *first).await?).boxed();
+    }
+    Ok(rows)
 }
 
 impl Row {
@@ -151,6 +167,14 @@ impl Row {
         Ok((all, self.tokens()))
     }
 
+    /// The parts of a prompt, and behind them their tokens.
+    fn listed(row: Listed) -> impl Stream<Item = Result<Part>> {
+        stream::once(row).flat_map(|row| match row {
+            Ok(row) => row.stream().left_stream(),
+            Err(error) => stream::once(future::err(error)).right_stream(),
+        })
+    }
+
     /// The parts, and behind them their tokens.
     fn stream(self) -> impl Stream<Item = Result<Part>> {
         stream::unfold(Some(self), |row| async move {
@@ -173,17 +197,18 @@ enum Part {
 pub(crate) fn parts(
     head: Completion,
     model: Served,
-    rows: Vec<Row>,
+    rows: Vec<Listed>,
     prompt_tokens: Option<usize>,
     id: RequestId,
 ) -> impl Stream<Item = Result<sse::Event, Infallible>> {
-    let rows = stream::select_all(rows.into_iter().map(|row| Box::pin(row.stream())));
+    let rows = stream::select_all(rows.into_iter().map(|row| Box::pin(Row::listed(row))));
     // the model is kept, and with it its weights, until the last part is sent
-    let state = Some((rows, head, model, Tokens::default()));
+    let end = End::of("s3delta_streams_total", "/v1/completions".into());
+    let state = Some((rows, head, (model, end), Tokens::default()));
     stream::unfold(state, move |state| {
         let id = id.clone();
         async move {
-            let (mut rows, head, model, mut made) = state?;
+            let (mut rows, head, (model, mut end), mut made) = state?;
             loop {
                 let (event, state) = match rows.next().await {
                     Some(Ok(Part::End { tokens })) => {
@@ -192,10 +217,14 @@ pub(crate) fn parts(
                     }
                     Some(Ok(Part::Choice(choice))) => {
                         let part = Completion { choices: vec![choice], ..head.clone() };
-                        (vec![data(&part)], Some((rows, head, model, made)))
+                        (vec![data(&part)], Some((rows, head, (model, end), made)))
                     }
-                    Some(Err(error)) => (vec![data(&error_body(&error, &id)), done()], None),
+                    Some(Err(error)) => {
+                        end.is(error.status(), error.code());
+                        (vec![data(&error_body(&error, &id)), done()], None)
+                    }
                     None => {
+                        end.is(StatusCode::OK, "");
                         let usage = prompt_tokens.map(|prompt| usage(prompt, made));
                         let last = usage.map(|usage| data(&Completion { usage: Some(usage), ..head }));
                         (last.into_iter().chain([done()]).collect(), None)

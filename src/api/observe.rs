@@ -1,6 +1,6 @@
 //! Around every request: its id, its span, its metrics, and the body of its error.
 
-use super::{ApiError, error::ErrorBody, extract::header};
+use super::{ApiError, error::ErrorBody, extract::header, pressure::QUEUE_FULL};
 use axum::{
     extract::{MatchedPath, Request},
     http::{HeaderValue, StatusCode},
@@ -35,13 +35,13 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     // the route's pattern, as every id in a label would be a series of its own
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_string();
     let span = tracing::info_span!("request", id, %method, path);
+    let mut end = End::of("s3delta_requests_total", route.clone());
     let response = next.run(request).instrument(span.clone()).await;
     let code = response.extensions().get::<ApiError>().map_or("", ApiError::code).to_string();
     let mut response = with_error_body(response, &path, &id);
     let status = response.status();
     let seconds = started.elapsed().as_secs_f64();
-    let outcome = outcome(status);
-    metrics::counter!("s3delta_requests_total", "route" => route.clone(), "outcome" => outcome).increment(1);
+    end.is(status, &code);
     metrics::histogram!("s3delta_request_duration_seconds", "route" => route).record(seconds);
     let number = status.as_u16();
     span.in_scope(|| tracing::info!(status = number, code, seconds, "{method} {path} {number} {code}"));
@@ -87,12 +87,35 @@ pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::internal(format!("a handler panicked: {}", text.unwrap_or("(no text)"))).into_response()
 }
 
-fn outcome(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::TOO_MANY_REQUESTS => "queue_full",
-        status if status.is_server_error() => "server_error",
-        status if status.is_client_error() => "client_error",
-        _ => "success",
+/// Counts how a request or a stream ended, also where nobody goes on with it because its client left.
+pub(crate) struct End {
+    counter: &'static str,
+    route: String,
+    outcome: &'static str,
+}
+
+impl End {
+    /// Abandoned, until it is known better.
+    pub(crate) fn of(counter: &'static str, route: String) -> Self {
+        Self { counter, route, outcome: "abandoned" }
+    }
+
+    /// It ended with this status, and this code if with an error.
+    pub(crate) fn is(&mut self, status: StatusCode, code: &str) {
+        self.outcome = match status {
+            _ if code == QUEUE_FULL => "queue_full",
+            StatusCode::GATEWAY_TIMEOUT => "timed_out",
+            status if status.is_server_error() => "server_error",
+            status if status.is_client_error() => "client_error",
+            _ => "success",
+        };
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let route = std::mem::take(&mut self.route);
+        metrics::counter!(self.counter, "route" => route, "outcome" => self.outcome).increment(1);
     }
 }
 

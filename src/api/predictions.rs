@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     registry::TaskRef,
-    serve::{self, ScoreRequest, Shared},
+    serve::{self, List, ScoreRequest, Shared},
     task::{Definition, Target},
 };
 use axum::extract::State;
@@ -17,10 +17,6 @@ use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Instant;
-use tokio::sync::Semaphore;
-
-/// Rows of one request that are in the engine's queue at a time, so that a large request leaves room for others.
-const IN_FLIGHT: usize = 64;
 
 /// What to predict.
 #[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
@@ -118,9 +114,9 @@ pub(crate) async fn create_prediction(
     // input by input, so that adapters that may share its encoding ask for it at the same time
     let inputs = questions[0].inputs.len();
     let asked = (0..inputs).flat_map(|input| questions.iter().map(move |question| (question, input)));
-    let places = Semaphore::new(IN_FLIGHT.min(state.engine.queue_capacity()));
+    let list = List::new(&state.engine);
     let answers =
-        try_join_all(asked.map(|(question, input)| question.ask(input, deadline, &state.engine, &places))).await?;
+        try_join_all(asked.map(|(question, input)| question.ask(input, deadline, &state.engine, &list))).await?;
     let mut usage = PredictionUsage::default();
     answers.iter().for_each(|answer| usage.count(answer));
     let of = |(at, question): (usize, Question)| {
@@ -218,14 +214,13 @@ impl Question {
         input: usize,
         deadline: Option<Instant>,
         engine: &serve::Engine,
-        places: &Semaphore,
+        list: &List,
     ) -> Result<Answer> {
         let (ids, targets) = (self.inputs[input].clone(), self.targets.clone());
         let tokens = ids.len();
-        // nobody closes it
-        let _place = places.acquire().await;
+        let (place, _entry) = list.enter(self.model.adapter.as_deref(), deadline).await?;
         let request = ScoreRequest { adapter: self.model.adapter.clone(), ids, targets };
-        let mut scoring = engine.score_by(request, deadline)?;
+        let mut scoring = engine.score_at(place, request, deadline)?;
         let scores = (&mut scoring).await.unwrap_or(Err(serve::Error::Stopped))?;
         Ok(Answer { scores, shared: scoring.shared(), tokens })
     }

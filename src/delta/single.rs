@@ -17,7 +17,7 @@ pub struct Single {
     /// All values, one module after the other; nothing where there are none.
     flat: Option<Tensor<1>>,
     /// By position index; empty where nothing stands.
-    places: Vec<Vec<Slices>>,
+    places: Arc<[Vec<Slices>]>,
     /// The same as tensors: the leaves where they are tracked, else views of `flat`, made when they are first asked for, as
     /// batches on the CPU read the values where they lie.
     tensors: OnceLock<Vec<Vec<Module>>>,
@@ -103,6 +103,20 @@ impl Single {
         (single, Leaves { tensors, len: values.len() })
     }
 
+    /// The same modules for one batch. Tensors made for it go with it: on the CPU they are no part of [`Single::bytes`].
+    pub(super) fn of_batch(self: &Arc<Self>) -> Arc<Self> {
+        match &self.host {
+            None => Arc::clone(self),
+            Some(_) => Arc::new(Self {
+                flat: self.flat.clone(),
+                places: Arc::clone(&self.places),
+                tensors: OnceLock::new(),
+                host: self.host.clone(),
+                dropout: self.dropout.clone(),
+            }),
+        }
+    }
+
     /// The same modules under the dropout of one pass.
     pub fn with_dropout(self, dropout: Dropout) -> Self {
         Self { dropout: Some(Arc::new(dropout)), ..self }
@@ -125,7 +139,7 @@ impl Single {
             let factors = module.tensors.iter().map(factor).collect();
             places[module.position.index()].push(Slices { kind: module.module.kind, factors });
         }
-        Self { flat, places, tensors: OnceLock::new(), host: None, dropout: None }
+        Self { flat, places: places.into(), tensors: OnceLock::new(), host: None, dropout: None }
     }
 
     /// The modules as tensors over the flat values, each factor through `leaf`.

@@ -28,7 +28,7 @@ impl View {
             _ if !rows.iter().all(same) => {
                 View::Batched(Batched::new(rows, &backbone.positions, backbone.model.device()))
             }
-            Some(single) => View::Single(Arc::clone(single)),
+            Some(single) => View::Single(single.of_batch()),
             None => View::Frozen,
         }
     }

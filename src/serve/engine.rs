@@ -13,7 +13,7 @@ use crate::delta::Single;
 use crate::t5::Backbone;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
@@ -29,6 +29,9 @@ pub fn start(backbone: Arc<Backbone>, tokenizer: Arc<dyn Tokenize>, settings: Se
     std::thread::Builder::new().name("engine".into()).spawn(run).map_err(no_thread)?;
     Ok(engine)
 }
+
+/// How long those who left may keep their places while nothing happens but that adapters are read.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 fn no_thread(error: std::io::Error) -> Error {
     Error::Internal(format!("the engine cannot start: {error}"))
@@ -202,9 +205,11 @@ impl EngineThread {
         }
     }
 
-    /// Waits until something comes.
+    /// Waits until something comes, or it is time to see who still waits.
     async fn wait(&mut self) {
         let deadline = self.waiting.iter().filter_map(|waiting| waiting.command.deadline()).min();
+        let look = (!self.waiting.is_empty()).then(|| Instant::now() + LOOK_AGAIN);
+        let deadline = deadline.into_iter().chain(look).min();
         let over = async {
             match deadline {
                 Some(deadline) => sleep_until(deadline.into()).await,
@@ -216,7 +221,7 @@ impl EngineThread {
                 Some(queued) => self.receive(queued),
                 None => self.drained = true,
             },
-            // the next turn answers whose time is over
+            // the next turn answers whose time is over, and forgets those who left
             () = over => {}
             Some(loaded) = self.loaded.recv() => self.arrived(loaded),
             // an error is the drop of the last handle, after which the queue drains as well
@@ -265,7 +270,10 @@ impl EngineThread {
                 metrics::counter!("s3delta_adapter_loads_total").increment(1);
                 metrics::histogram!("s3delta_adapter_load_seconds").record(seconds);
             }
-            Err(error) => tracing::warn!(generation, "adapter generation {generation} cannot be served: {error}"),
+            Err(error) => {
+                metrics::counter!("s3delta_adapter_load_failures_total").increment(1);
+                tracing::warn!(generation, "adapter generation {generation} cannot be served: {error}");
+            }
         }
         let waits = |waiting: &Waiting| {
             matches!(waiting.adapter, Slot::Loading)

@@ -276,8 +276,21 @@ impl Engine {
     /// # Errors
     /// [`Error::QueueFull`], [`Error::ShareFull`], [`Error::Stopped`].
     pub fn generate_by(&self, request: GenerateRequest, deadline: Option<Instant>) -> Result<Generation> {
+        self.generate_at(self.take(request.adapter.as_deref())?, request, deadline)
+    }
+
+    /// The same at a place that a [`List`](super::List) gave.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn generate_at(
+        &self,
+        place: Place,
+        request: GenerateRequest,
+        deadline: Option<Instant>,
+    ) -> Result<Generation> {
         let (generate, generation) = Generate::new(request, deadline);
-        self.send(Command::Generate(generate))?;
+        self.send(Command::Generate(generate), place)?;
         Ok(generation)
     }
 
@@ -294,10 +307,18 @@ impl Engine {
     /// # Errors
     /// [`Error::QueueFull`], [`Error::ShareFull`], [`Error::Stopped`].
     pub fn score_by(&self, request: ScoreRequest, deadline: Option<Instant>) -> Result<Scoring> {
+        self.score_at(self.take(request.adapter.as_deref())?, request, deadline)
+    }
+
+    /// The same at a place that a [`List`](super::List) gave.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn score_at(&self, place: Place, request: ScoreRequest, deadline: Option<Instant>) -> Result<Scoring> {
         let (reply, receiver) = oneshot::channel();
         let told = Told::default();
         let scoring = Scoring { reply: receiver, told: told.clone() };
-        self.send(Command::Score(Score { request, queued: Instant::now(), deadline, reply, told }))?;
+        self.send(Command::Score(Score { request, queued: Instant::now(), deadline, reply, told }), place)?;
         Ok(scoring)
     }
 
@@ -325,11 +346,14 @@ impl Engine {
         !self.commands.is_closed()
     }
 
-    fn send(&self, command: Command) -> Result<()> {
+    fn take(&self, adapter: Option<&Adapter>) -> Result<Place> {
         if self.commands.is_closed() {
             return Err(Error::Stopped);
         }
-        let place = self.places.take(command.flow())?;
+        self.places.take(adapter.map(|adapter| adapter.generation.as_str()))
+    }
+
+    fn send(&self, command: Command, place: Place) -> Result<()> {
         self.commands.send(Queued { command, place }).map_err(|_| Error::Stopped)?;
         self.pace.enter(Instant::now(), self.queued());
         Ok(())

@@ -4,7 +4,7 @@ use super::compute::Compute;
 use super::decoding::{Running, first_capacity};
 use super::scoring::{Scored, Scores};
 use super::source_cache::{Fresh, Keys, SourceCache};
-use super::sources::{Plan, Ready, Row, seen};
+use super::sources::{Plan, Ready, Row, retain, seen};
 use super::{Command, Error, Result};
 use crate::delta::Single;
 use crate::t5::{Backbone, Cache};
@@ -73,10 +73,20 @@ impl Joining {
     }
 
     /// Encodes about `budget` tokens; once all is encoded, makes one pass of the scorings, and answers them after the last.
+    /// Nothing more is computed for those who wait no longer.
     pub(super) fn advance(self, backbone: &Backbone, budget: usize, now: Instant, compute: Compute) -> Progress {
-        let Self { admitted, stage } = self;
-        if admitted.iter().all(|admitted| admitted.command.is_over(now)) {
-            return fail(admitted, Error::TimedOut); // one whose client left hears nothing of it
+        let Self { mut admitted, mut stage } = self;
+        let waits: Vec<_> = admitted.iter().map(|admitted| !admitted.command.is_over(now)).collect();
+        if waits.contains(&false) {
+            stage.retain(&admitted, &waits);
+            let all = admitted.into_iter().zip(waits);
+            let (still, over): (Vec<_>, Vec<_>) = all.partition(|(_, waits)| *waits);
+            // one whose client left hears nothing of it
+            over.into_iter().for_each(|(over, _)| over.command.fail(Error::TimedOut));
+            admitted = still.into_iter().map(|(admitted, _)| admitted).collect();
+            if admitted.is_empty() {
+                return Progress::Over;
+            }
         }
         match compute.run(|| stage.advance(backbone, &admitted, budget)) {
             Ok(Step::More(stage)) => Progress::UnderWay(Box::new(Self { admitted, stage })),
@@ -91,6 +101,19 @@ impl Joining {
 }
 
 impl Stage {
+    /// Forgets the requests that are not kept.
+    fn retain(&mut self, admitted: &[Admitted], kept: &[bool]) {
+        match self {
+            Self::Encoding(plan) => plan.retain(kept),
+            Self::Scoring(ready, scores) => {
+                retain(&mut ready.of, kept);
+                let is_scored = |(admitted, _): &(&Admitted, &bool)| matches!(admitted.command, Command::Score(_));
+                let of_scores: Vec<_> = admitted.iter().zip(kept).filter(is_scored).map(|(_, kept)| *kept).collect();
+                scores.retain(&of_scores);
+            }
+        }
+    }
+
     fn advance(self, backbone: &Backbone, admitted: &[Admitted], budget: usize) -> Result<Step> {
         let (ready, mut scores) = match self {
             Self::Encoding(mut plan) => {

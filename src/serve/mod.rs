@@ -10,6 +10,7 @@ mod engine;
 mod generation;
 mod handle;
 mod joining;
+mod list;
 mod order;
 mod pace;
 mod places;
@@ -36,6 +37,7 @@ pub use generation::{Event, FinishReason, Generate, GenerateRequest, Generation}
 pub use handle::{
     Adapter, BackboneInfo, Command, Engine, Error, Queued, Result, Score, ScoreRequest, Scoring, Tokenize,
 };
+pub use list::{Entry, List};
 pub use places::Place;
 pub use settings::Settings;
 pub use shared::Shared;

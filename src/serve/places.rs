@@ -9,12 +9,15 @@
 use super::{Error, Result};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// Counts the requests that wait.
 #[derive(Debug)]
 pub(super) struct Places {
     capacity: usize,
     held: Mutex<Held>,
+    freed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +39,7 @@ pub struct Place {
 impl Places {
     /// So many free places, at least one.
     pub(super) fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self { capacity: capacity.max(1), held: Mutex::default() })
+        Arc::new(Self { capacity: capacity.max(1), held: Mutex::default(), freed: Notify::new() })
     }
 
     /// Places in all.
@@ -56,6 +59,11 @@ impl Places {
     /// So many adapters shared the engine of late.
     pub(super) fn shared_by(&self, sharers: usize) {
         self.held().sharers = sharers;
+    }
+
+    /// Resolves once a place was freed after this call.
+    pub(super) fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
     }
 
     /// [`Error::QueueFull`] if no place is free.
@@ -96,6 +104,8 @@ impl Drop for Place {
                 held.of.remove(&self.flow);
             }
         }
+        drop(held);
+        self.places.freed.notify_waiters();
     }
 }
 

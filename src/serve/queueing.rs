@@ -2,7 +2,7 @@
 
 use super::scenarios::*;
 use super::testing::*;
-use super::{Adapter, Error, Event, Settings};
+use super::{Adapter, Error, Event, List, Settings};
 use crate::delta::{Layout, Single};
 use crate::structure::{DeltaModule, Kind, Positions, Shape, Structure};
 use crate::t5::DecodeSettings;
@@ -354,6 +354,99 @@ fn a_deadline_is_kept_while_sources_are_encoded() {
     assert_eq!(thread.running(), 0, "60 tokens take longer than a turn");
     thread.turn_at(start + Duration::from_secs(101));
     assert_eq!(failure(&mut generation), Error::TimedOut);
+}
+
+/// A long prompt goes through each block some queries at a time, so that rows under way make their tokens.
+#[test]
+fn a_long_prompt_goes_through_a_block_in_parts() {
+    let zoo = Zoo::new();
+    let settings = Settings { encoded_between_steps: 32, encoder_cache_bytes: 0, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    for row in [8, 0, 4] {
+        let keeps_on = DecodeSettings { min_new_tokens: 200, ..DecodeSettings::new(&config(), 200) };
+        let mut running = engine.generate(decode(None, &source(5, 1), keeps_on)).unwrap();
+        thread.turn();
+        let ids = source(400, row as u64);
+        let mut long = engine.generate(generate(zoo.rows[row].adapter.as_ref(), &ids, 20)).unwrap();
+        thread.turn();
+        thread.load_all();
+        let before = std::iter::from_fn(|| running.try_recv()).count();
+        let mut turns = 0;
+        while thread.running() < 2 {
+            thread.turn();
+            turns += 1;
+        }
+        assert!(turns > 8 && before > 0, "{turns} turns for two blocks");
+        assert_eq!(std::iter::from_fn(|| running.try_recv()).count(), turns, "a token a turn");
+        thread.serve_all();
+        same(&events(&mut long), &zoo.alone(row, &ids, 20), zoo.backbone.config.eos);
+    }
+}
+
+/// Whoever leaves a group that joins takes along what was still to be computed.
+#[test]
+fn a_group_that_joins_goes_on_without_those_who_left() {
+    let zoo = Zoo::new();
+    let settings = Settings { encoded_between_steps: 20, encoder_cache_bytes: 0, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let ids = [source(300, 1), source(310, 2), source(9, 3)];
+    let turns = |leaves: bool, thread: &mut super::engine::EngineThread| {
+        let start = Instant::now();
+        let score = |ids: &[u32], deadline| {
+            let deadline = Some(start + Duration::from_secs(deadline));
+            engine.score_by(scoring(None, ids, &[vec![3, 1], vec![4, 1]]), deadline).unwrap()
+        };
+        let mut stays = score(&ids[2], 1000);
+        let mut late = score(&ids[1], 100);
+        let mut gone = Some(score(&ids[0], 1000));
+        thread.turn_at(start);
+        let now = if leaves {
+            gone = None;
+            start + Duration::from_secs(101)
+        } else {
+            start
+        };
+        let mut turns = 1;
+        let scores = loop {
+            thread.turn_at(now);
+            turns += 1;
+            if let Ok(scores) = stays.try_recv() {
+                break scores.unwrap();
+            }
+        };
+        assert_eq!(late.try_recv().unwrap().is_err(), leaves);
+        assert_eq!(gone.is_none(), leaves);
+        (turns, scores)
+    };
+    let (all, wanted) = turns(false, &mut thread);
+    let (few, found) = turns(true, &mut thread);
+    assert!(3 * few < 2 * all, "{few} turns, {all} with those who left");
+    found.iter().zip(&wanted).for_each(|(found, wanted)| assert!((found - wanted).abs() < 1e-4, "{found} {wanted}"));
+}
+
+/// Of a list only the first request is refused; the others wait until there is room, in their order.
+#[tokio::test]
+async fn a_list_waits_for_places() {
+    use futures_util::FutureExt;
+    let zoo = Zoo::new();
+    let settings = Settings { queue: 3, ..Settings::default() };
+    let (engine, _thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let list = List::new(&engine);
+    let full = engine.generate(generate(None, &source(4, 1), 3)).unwrap();
+    let mut held: Vec<_> = [list.enter(None, None).await.unwrap(), list.enter(None, None).await.unwrap()].into();
+    assert_eq!(List::new(&engine).enter(None, None).await.unwrap_err(), Error::QueueFull { capacity: 3 });
+    let soon = Instant::now() + Duration::from_millis(20);
+    assert_eq!(list.enter(None, Some(soon)).await.unwrap_err(), Error::TimedOut);
+    let mut next = Box::pin(list.enter(None, None));
+    let mut last = Box::pin(list.enter(None, None));
+    assert!((&mut next).now_or_never().is_none() && (&mut last).now_or_never().is_none());
+    held.remove(0);
+    assert!((&mut last).now_or_never().is_none(), "not its turn");
+    held.push(next.await.unwrap());
+    assert!((&mut last).now_or_never().is_none(), "full again");
+    held.clear();
+    assert!(last.await.is_ok());
+    drop(full);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Scores of given targets: teacher-forced decoder passes over sources that are already encoded.
 
 use super::decoding::count;
-use super::sources::seen;
+use super::sources::{retain, seen};
 use super::{Error, Result};
 use crate::delta::{Single, View};
 use crate::t5::{Backbone, Memory, Question, Sources, decoder_positions, score_targets};
@@ -38,6 +38,14 @@ impl Scores {
     pub(super) fn new(requests: &[Scored]) -> Self {
         let pieces = requests.iter().enumerate().flat_map(|(at, request)| pieces(at, request.targets));
         Self { of: requests.iter().map(|_| Vec::new()).collect(), left: pieces.collect() }
+    }
+
+    /// Forgets the requests that are not kept.
+    pub(super) fn retain(&mut self, kept: &[bool]) {
+        retain(&mut self.of, kept);
+        self.left.retain(|piece| kept[piece.request]);
+        let before = |request: usize| kept[..request].iter().filter(|kept| **kept).count();
+        self.left.iter_mut().for_each(|piece| piece.request = before(piece.request));
     }
 
     /// Makes one pass of those that are left; gives whether all is known.

@@ -46,7 +46,6 @@ struct UnderWay {
     of: Vec<usize>,
     view: View,
     encoding: Encoding,
-    tokens: usize,
 }
 
 /// What a plan has computed.
@@ -101,8 +100,8 @@ impl Plan {
         &self.shared
     }
 
-    /// Encodes what is not known, until about `budget` tokens have gone through all blocks of the encoder; gives whether
-    /// all is done.
+    /// Encodes what is not known, for about as long as it takes to take `budget` tokens of short sources through the encoder;
+    /// gives whether all is done.
     pub(super) fn advance(&mut self, backbone: &Backbone, budget: usize) -> Result<bool> {
         let model = &backbone.model;
         let mut left = budget.saturating_mul(model.encoder_blocks());
@@ -114,18 +113,42 @@ impl Plan {
                     None => return Ok(true),
                 },
             };
-            let tokens = pass.tokens;
-            let blocks = (left / tokens).clamp(1, model.encoder_blocks());
-            if model.advance(&mut pass.encoding, blocks, pass.view.deltas()) {
-                self.keep(backbone, pass);
-            } else {
-                self.under_way = Some(pass);
+            match model.advance_by(&mut pass.encoding, left, pass.view.deltas()) {
+                Some(rest) => {
+                    self.keep(backbone, pass);
+                    left = rest;
+                }
+                None => {
+                    self.under_way = Some(pass);
+                    left = 0;
+                }
             }
-            left = left.saturating_sub(blocks * tokens);
             if left == 0 {
                 return Ok(self.under_way.is_none() && self.passes.is_empty());
             }
         }
+    }
+
+    /// Forgets the rows that are not kept, and what would be computed for them alone.
+    pub(super) fn retain(&mut self, kept: &[bool]) {
+        retain(&mut self.of, kept);
+        retain(&mut self.shared, kept);
+        let (mut places, mut encoding_of) = (Vec::new(), std::mem::take(&mut self.encoding_of).into_iter());
+        let mut first = 0;
+        for (at, memory) in std::mem::take(&mut self.memories).into_iter().enumerate() {
+            let encoding = if memory.known.is_none() { encoding_of.next() } else { None };
+            places.push(first);
+            if self.of.contains(&at) {
+                first += 1;
+                self.encoding_of.extend(encoding);
+                self.memories.push(memory);
+            }
+        }
+        self.of.iter_mut().for_each(|at| *at = places[*at]);
+        let needed = |at: &usize| self.encoding_of.contains(at);
+        self.passes.iter_mut().for_each(|pass| pass.retain(needed));
+        self.passes.retain(|pass| !pass.is_empty());
+        self.under_way = self.under_way.take().filter(|pass| pass.of.iter().any(needed));
     }
 
     fn begin(&self, backbone: &Backbone, of: Vec<usize>) -> Result<UnderWay> {
@@ -133,11 +156,10 @@ impl Plan {
         count(&adapters);
         let sources: Vec<_> = of.iter().map(|at| self.encodings[*at].ids.as_slice()).collect();
         let batch = backbone.model.batch(&sources).map_err(|error| Error::Internal(error.to_string()))?;
-        let (view, tokens) = (View::new(&adapters, backbone), batch.rows() * batch.width());
-        Ok(UnderWay { of, view, encoding: backbone.model.begin(&batch), tokens })
+        Ok(UnderWay { of, view: View::new(&adapters, backbone), encoding: backbone.model.begin(&batch) })
     }
 
-    fn keep(&mut self, backbone: &Backbone, UnderWay { of, view, encoding, .. }: UnderWay) {
+    fn keep(&mut self, backbone: &Backbone, UnderWay { of, view, encoding }: UnderWay) {
         let encoded = backbone.model.encoded(encoding, view.deltas());
         for (row, at) in of.into_iter().enumerate() {
             let (part, encoded) = (&mut self.encodings[at], encoded.row(row));
@@ -185,6 +207,12 @@ impl<V> Part<V> {
     }
 }
 
+/// Keeps the values whose flag is set.
+pub(super) fn retain<V>(values: &mut Vec<V>, kept: &[bool]) {
+    let mut kept = kept.iter();
+    values.retain(|_| kept.next() == Some(&true));
+}
+
 /// The sources that are named, in their order, and the place of each name among them.
 pub(super) fn seen(memory: Memory, of: &[usize]) -> (Memory, Vec<usize>) {
     let mut named = of.to_vec();
@@ -198,13 +226,16 @@ pub(super) fn seen(memory: Memory, of: &[usize]) -> (Memory, Vec<usize>) {
 /// Tokens that are worth a pass of their own.
 const PASS_TOKENS: usize = 256;
 
+/// Tokens beyond which a pass takes no further source: it would be no faster, and cannot be left before its end.
+const PASS_MOST: usize = 1024;
+
 /// Cuts sources of ascending lengths into encoder passes that are padded by at most a quarter, but for small ones.
 fn passes(lengths: &[usize]) -> Vec<std::ops::Range<usize>> {
     let mut passes = Vec::new();
     let (mut start, mut tokens) = (0, 0);
     for (at, length) in lengths.iter().enumerate() {
         let padded = length * (at + 1 - start);
-        if tokens >= PASS_TOKENS && 4 * padded > 5 * (tokens + length) {
+        if (tokens >= PASS_TOKENS && 4 * padded > 5 * (tokens + length)) || (at > start && padded > PASS_MOST) {
             passes.push(start..at);
             (start, tokens) = (at, 0);
         }
@@ -233,9 +264,12 @@ mod tests {
             assert_eq!(found.iter().map(ExactSizeIterator::len).collect::<Vec<_>>(), wanted, "{lengths:?}");
         };
         check(&[], &[]);
-        check(&[1, 2, 500], &[3]);
+        check(&[1, 2, 300], &[3]);
+        check(&[1, 2, 500], &[2, 1]);
         check(&[64; 16], &[16]);
         check(&[100, 100, 100, 110, 400, 500], &[4, 2]);
+        check(&[64; 40], &[16, 16, 8]);
+        check(&[900, 4000, 4000], &[1, 1, 1]);
     }
 
     /// Adapters that touch the decoder only, and the bare backbone, share what they leave alone; the others do not.
@@ -302,5 +336,49 @@ mod tests {
         check(&[(0, 0), (2, 0), (0, 0), (8, 1)], 3, 3, "--b-");
         check(&[(0, 0), (7, 0), (8, 1)], 0, 0, "bbb");
         check(&[(7, 1), (6, 1)], 0, 1, "eb");
+    }
+
+    /// What only those wanted who left is not computed, and the others get what they get alone.
+    #[test]
+    fn who_left_costs_nothing_more() {
+        let backbone = backbone();
+        let files = Files::default();
+        let list = &structures(&backbone)[0]; // touches the encoder
+        let values = values(&backbone, list, 1);
+        let single = single(&backbone, list, &values);
+        let adapter = files.adapter("generation-0", &backbone, list, values);
+        let ids = [source(300, 1), source(900, 2), source(6, 3)];
+        let rows = [(0, false), (1, false), (1, true), (2, false), (0, false)];
+        let keys = rows.map(|(at, adapts)| Keys::new(&ids[at], adapts.then_some(&*adapter)));
+        let row = |at: usize| Row {
+            ids: &ids[rows[at].0],
+            keys: &keys[at],
+            adapter: rows[at].1.then_some(&single),
+        };
+        let ready = |mut plan: Plan| {
+            while !plan.advance(&backbone, 50).unwrap() {}
+            plan.finish(&backbone)
+        };
+        let check = |begun: usize, kept: [bool; 5], passes: usize| {
+            let mut plan = Plan::new(&mut SourceCache::new(0), &[0, 1, 2, 3, 4].map(row));
+            (0..begun).for_each(|_| assert!(!plan.advance(&backbone, 50).unwrap()));
+            plan.retain(&kept);
+            assert_eq!(plan.passes.len() + usize::from(plan.under_way.is_some()), passes, "{kept:?}");
+            let found = ready(plan);
+            let wanted = (0..5).filter(|at| kept[*at]);
+            assert_eq!(found.of.len(), wanted.clone().count());
+            for (place, at) in found.of.iter().zip(wanted) {
+                let alone = ready(Plan::new(&mut SourceCache::new(0), &[row(at)]));
+                let (found, alone) = (found.memory.row(*place), alone.memory.row(0));
+                assert!(found.furthest(&alone) < 1e-4, "row {at}");
+            }
+        };
+        // passes: [6, 300 tokens], [900], [900]
+        check(0, [true; 5], 3);
+        check(0, [false, true, true, false, false], 2);
+        check(0, [false, false, true, true, false], 2);
+        check(1, [true, false, false, false, false], 1);
+        check(1, [false, false, true, false, false], 1);
+        check(1, [false, true, false, true, true], 2);
     }
 }

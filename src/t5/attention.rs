@@ -2,6 +2,7 @@
 
 use super::dropout::dropped;
 use super::kernels::{attention, attention_by};
+use super::position_bias::Bias;
 use super::sharing::Sharing;
 use super::{Deltas, LinearGroup};
 use crate::structure::PositionId;
@@ -40,8 +41,8 @@ impl KeysValues {
 /// What queries attend to.
 pub(super) struct Context<'a> {
     pub(super) keys_values: KeysValues,
-    /// Added to the scores; broadcasts to `[batch, heads, len, keys]`.
-    pub(super) bias: Option<&'a Tensor<4>>,
+    /// Added to the scores.
+    pub(super) bias: Option<Bias<'a>>,
     /// Where rows share sources, by which queries are laid out then.
     pub(super) sharing: Option<&'a Sharing>,
 }
@@ -88,10 +89,12 @@ impl Attention {
         deltas: &dyn Deltas,
     ) -> Tensor<3> {
         let KeysValues { keys, values } = keys_values;
-        let bias = bias.cloned();
         let mixed = match deltas.dropout() {
             None => attention(query, keys, values, bias), // [batch, len, heads · d_kv]
-            Some(_) => attention_by(query, keys, values, bias, |weights| dropped(weights, deltas)),
+            Some(_) => {
+                let bias = bias.map(|bias| bias.whole());
+                attention_by(query, keys, values, bias, |weights| dropped(weights, deltas))
+            }
         };
         let mixed = if let Some(sharing) = sharing { sharing.by_row(mixed) } else { mixed };
         if !deltas.touches(self.position) {

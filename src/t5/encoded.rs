@@ -109,6 +109,14 @@ impl Memory {
     pub(super) fn device(&self) -> Device {
         self.layers[0].keys.device()
     }
+
+    /// The furthest that a number lies from that of another memory of the same sizes.
+    #[cfg(test)]
+    pub(crate) fn furthest(&self, other: &Self) -> f32 {
+        let far = |a: &Tensor<4>, b: &Tensor<4>| (a.clone() - b.clone()).abs().max().into_scalar::<f32>();
+        let layers = self.layers.iter().zip(&other.layers);
+        layers.map(|(a, b)| far(&a.keys, &b.keys).max(far(&a.values, &b.values))).fold(0.0, f32::max)
+    }
 }
 
 fn pick(lengths: &[usize], rows: &[usize]) -> Vec<usize> {

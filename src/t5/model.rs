@@ -101,9 +101,15 @@ impl T5 {
         Encoding { pass, lengths: batch.lengths().to_vec() }
     }
 
-    /// Goes on through at most so many blocks; gives whether all are done.
-    pub fn advance(&self, encoding: &mut Encoding, blocks: usize, deltas: &dyn Deltas) -> bool {
-        self.encoder.advance(&mut encoding.pass, blocks, deltas)
+    /// Goes on until so many blocks are done, or all of them.
+    pub fn advance(&self, encoding: &mut Encoding, blocks: usize, deltas: &dyn Deltas) {
+        self.encoder.advance(&mut encoding.pass, blocks, usize::MAX, deltas);
+    }
+
+    /// Goes on for about as much work as it is to take `budget` tokens of short sources through one block; gives what is left of
+    /// the budget if all blocks are done. However small the budget is, some tokens go on.
+    pub fn advance_by(&self, encoding: &mut Encoding, budget: usize, deltas: &dyn Deltas) -> Option<usize> {
+        self.encoder.advance(&mut encoding.pass, usize::MAX, budget.max(1), deltas)
     }
 
     /// Goes on with sources that are through so many blocks; see [`Encoding::halfway`].

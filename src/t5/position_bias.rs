@@ -1,6 +1,8 @@
 //! Relative position bias: bucketed distance between key and query, one learned number per bucket and head.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use std::cell::OnceCell;
+use std::ops::Range;
 
 /// The bias of one stack.
 #[derive(Debug, Clone)]
@@ -11,7 +13,83 @@ pub(super) struct PositionBias {
     pub(super) bidirectional: bool,
 }
 
-/// The bias in one pass through the stack, where queries and keys stand at the same positions in every block.
+/// What attention adds to its scores.
+pub(super) enum Bias<'a> {
+    /// Broadcasts to `[batch, heads, len, keys]`.
+    Whole(&'a Tensor<4>),
+    /// That of these queries of a sequence against all of it.
+    ByDistance(&'a DistanceBias, Range<usize>),
+}
+
+impl Bias<'_> {
+    /// As a tensor that broadcasts to `[batch, heads, len, keys]`.
+    pub(super) fn whole(&self) -> Tensor<4> {
+        match self {
+            Self::Whole(bias) => (*bias).clone(),
+            Self::ByDistance(bias, queries) if queries.len() == bias.len() => bias.whole().clone(),
+            Self::ByDistance(bias, queries) => bias.whole().clone().narrow(2, queries.start, queries.len()),
+        }
+    }
+}
+
+/// The bias of whole sequences against themselves, where all see all: a number a head and distance, from which a long sequence
+/// needs no `[heads, len, len]`.
+#[derive(Debug)]
+pub(super) struct DistanceBias {
+    /// That of key − query from −(len − 1) on, `[heads, 2 · len − 1]`.
+    pub(super) table: Tensor<2>,
+    /// Hides padding, `[rows, 1, 1, len]`.
+    pub(super) mask: Option<Tensor<4>>,
+    whole: OnceCell<Tensor<4>>,
+}
+
+impl DistanceBias {
+    fn new(table: &Tensor<2>, buckets: &Tensor<1, Int>, mask: Option<Tensor<4>>) -> Self {
+        Self { table: table.clone().select(0, buckets.clone()).transpose(), mask, whole: OnceCell::new() }
+    }
+
+    /// Length of the sequences.
+    pub(super) fn len(&self) -> usize {
+        self.table.dims()[1].div_ceil(2)
+    }
+
+    /// `[rows or 1, heads, len, len]`, made once, where no kernel reads the table.
+    fn whole(&self) -> &Tensor<4> {
+        self.whole.get_or_init(|| {
+            let (heads, len) = (self.table.dims()[0], self.len());
+            let ids = (0..len).flat_map(|query| (0..len).map(move |key| (key + len - 1 - query) as i32));
+            let ids = TensorData::new(ids.collect::<Vec<_>>(), [len * len]);
+            let ids = Tensor::<1, Int>::from_data(ids, &self.table.device());
+            let bias = self.table.clone().select(1, ids).reshape([1, heads, len, len]);
+            match &self.mask {
+                Some(mask) => bias + mask.clone(),
+                None => bias,
+            }
+        })
+    }
+}
+
+/// The bias of whole sequences in one pass through the encoder.
+#[derive(Debug)]
+pub(super) struct SelfBias {
+    tables: Vec<Tensor<2>>,
+    /// The bucket of each distance, `[2 · len − 1]`.
+    buckets: Tensor<1, Int>,
+    /// That of the block asked for last.
+    latest: DistanceBias,
+}
+
+impl SelfBias {
+    /// The bias of a block. Blocks are asked for in their order.
+    pub(super) fn of(&mut self, block: usize) -> &DistanceBias {
+        if block > 0 && self.tables.len() > 1 {
+            self.latest = DistanceBias::new(&self.tables[block], &self.buckets, self.latest.mask.clone());
+        }
+        &self.latest
+    }
+}
+
+/// The bias in one pass through the decoder, where queries and keys stand at the same positions in every block.
 #[derive(Debug)]
 pub(super) struct PassBias {
     tables: Vec<Tensor<2>>,
@@ -25,6 +103,17 @@ pub(super) struct PassBias {
 }
 
 impl PositionBias {
+    /// Bias of whole sequences of `len` tokens; `mask [rows, 1, 1, len]` hides padding.
+    pub(super) fn whole(&self, len: usize, mask: Option<Tensor<4>>, device: &Device) -> SelfBias {
+        let (count, last) = (self.tables[0].dims()[0], len as i64 - 1);
+        let bucket = |distance| bucket(distance, self.bidirectional, count, self.max_distance) as i32;
+        let buckets: Vec<_> = (-last..=last).map(bucket).collect();
+        let places = buckets.len();
+        let buckets = Tensor::<1, Int>::from_data(TensorData::new(buckets, [places]), device);
+        let latest = DistanceBias::new(&self.tables[0], &buckets, mask);
+        SelfBias { tables: self.tables.clone(), buckets, latest }
+    }
+
     /// Bias of queries against keys `0..keys`, `mask` (which broadcasts to `[rows, heads, len, keys]`) added: `queries
     /// [rows][len]` are positions.
     ///

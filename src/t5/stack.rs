@@ -6,13 +6,14 @@ use super::dropout::dropped;
 use super::encoded::{Encoded, Memory};
 use super::feed_forward::FeedForward;
 use super::norm::Norm;
-use super::position_bias::{PassBias, PositionBias};
+use super::position_bias::{Bias, PositionBias, SelfBias};
 use super::sharing::Sharing;
 use super::source::{ParameterSource, ParameterSpec};
 use super::tree::Tree;
 use super::{Config, Deltas, LinearGroup, Result, Weight};
 use crate::structure::{PositionId, Positions};
 use burn::tensor::{Tensor, TensorData};
+use std::ops::Range;
 
 /// One block; the decoder's has cross-attention.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub(super) struct Stack {
     bias: PositionBias,
     blocks: Vec<Block>,
     last_norm: Norm,
+    /// Keys that cost a query as much as a block's products do.
+    far: usize,
 }
 
 /// Takes parameters in the order of the table.
@@ -54,24 +57,59 @@ impl Take<'_> {
 #[derive(Debug)]
 pub(super) struct Pass {
     pub(super) x: Tensor<3>,
-    bias: PassBias,
+    bias: SelfBias,
     /// Blocks that it is through.
     done: usize,
+    /// The block that it is within.
+    within: Option<Within>,
+}
+
+/// A block of which some tokens are through.
+#[derive(Debug)]
+struct Within {
+    projected: Projected,
+    /// What came out, `[batch, tokens, d]` each.
+    out: Vec<Tensor<3>>,
+    tokens: usize,
+}
+
+/// Self-attention's input, and what it projects it to.
+#[derive(Debug, Clone)]
+struct Projected {
+    h: Tensor<3>,
+    query: Tensor<4>,
+    keys_values: KeysValues,
+}
+
+/// Tokens that go through a block at a time at least, so that the products stay efficient.
+const LEAST_TOKENS: usize = 64;
+
+impl Projected {
+    /// Of these queries, against all keys.
+    fn of(&self, tokens: Range<usize>) -> Self {
+        let (first, count) = (tokens.start, tokens.len());
+        let (h, query) = (self.h.clone().narrow(1, first, count), self.query.clone().narrow(2, first, count));
+        Self { h, query, keys_values: self.keys_values.clone() }
+    }
 }
 
 impl Block {
-    /// `attend` gives self-attention's keys and values from the projected ones; `cross` is the encoder's side.
+    fn project(&self, x: Tensor<3>, deltas: &dyn Deltas) -> Projected {
+        let h = self.own.prepare(self.own_norm.forward(x, deltas), deltas);
+        let (query, keys_values) = self.own.project(h.clone(), deltas);
+        Projected { h, query, keys_values }
+    }
+
+    /// The block after its projections, whose keys and values may be of more tokens; `cross` is the encoder's side.
     fn forward(
         &self,
         x: Tensor<3>,
-        bias: &Tensor<4>,
+        Projected { h, query, keys_values }: Projected,
+        bias: Bias<'_>,
         cross: Option<Context>,
-        remember: impl FnOnce(KeysValues) -> KeysValues,
         deltas: &dyn Deltas,
     ) -> Tensor<3> {
-        let h = self.own.prepare(self.own_norm.forward(x.clone(), deltas), deltas);
-        let (query, new) = self.own.project(h.clone(), deltas);
-        let own = Context { keys_values: remember(new), bias: Some(bias), sharing: None };
+        let own = Context { keys_values, bias: Some(bias), sharing: None };
         let x = self.own.attend(x, &h, query, own, deltas);
         let x = match (&self.cross, cross) {
             (Some((norm, attention)), Some(cross)) => {
@@ -137,13 +175,16 @@ impl Stack {
             blocks.push(Block { own_norm, own, cross, feed_norm, feed });
         }
         let bias = PositionBias { tables, max_distance: config.max_distance, bidirectional: !decoder };
-        Ok(Self { bias, blocks, last_norm: norm(&mut take)? })
+        let feeds = if config.activation.gated { 3 } else { 2 };
+        let products = config.d_model * (4 * config.inner() + feeds * config.d_ff);
+        let far = (products / (2 * config.inner())).max(1);
+        Ok(Self { bias, blocks, last_norm: norm(&mut take)?, far })
     }
 
     /// The encoder over whole sequences: `x [batch, len, d]`, `mask [batch, 1, 1, len]` -> `[batch, len, d]`.
     pub(super) fn encode(&self, x: Tensor<3>, mask: Option<Tensor<4>>, deltas: &dyn Deltas) -> Tensor<3> {
         let mut pass = self.begin(x, mask);
-        self.advance(&mut pass, self.blocks.len(), deltas);
+        self.advance(&mut pass, self.blocks.len(), usize::MAX, deltas);
         self.end(pass, deltas)
     }
 
@@ -155,19 +196,43 @@ impl Stack {
 
     /// The same from what comes out of the first `done` blocks.
     pub(super) fn resume(&self, x: Tensor<3>, mask: Option<Tensor<4>>, done: usize) -> Pass {
-        let len = x.dims()[1];
-        let bias = self.bias.start(&[(0..len).collect()], len, mask, &x.device());
-        Pass { x, bias, done }
+        let bias = self.bias.whole(x.dims()[1], mask, &x.device());
+        Pass { x, bias, done, within: None }
     }
 
-    /// Takes a pass through at most so many blocks; gives whether it is through all of them.
-    pub(super) fn advance(&self, pass: &mut Pass, blocks: usize, deltas: &dyn Deltas) -> bool {
-        let end = self.blocks.len().min(pass.done.saturating_add(blocks));
-        for (index, block) in self.blocks.iter().enumerate().take(end).skip(pass.done) {
-            pass.x = block.forward(pass.x.clone(), pass.bias.of(index), None, |own| own, deltas);
+    /// Takes a pass on until it is through `end` blocks, or for about as much work as `budget` tokens of short sequences are to
+    /// one block; gives what is left of the budget if the pass is through.
+    pub(super) fn advance(&self, pass: &mut Pass, end: usize, budget: usize, deltas: &dyn Deltas) -> Option<usize> {
+        let [batch, len, _] = pass.x.dims();
+        let cost = (batch * (self.far + len)).div_ceil(self.far); // of a token of each row
+        let (end, mut left) = (end.min(self.blocks.len()), budget);
+        while pass.done < end {
+            if left == 0 {
+                return None;
+            }
+            let block = &self.blocks[pass.done];
+            let begin = || Within { projected: block.project(pass.x.clone(), deltas), out: Vec::new(), tokens: 0 };
+            let mut within = pass.within.take().unwrap_or_else(begin);
+            let first = within.tokens;
+            let tokens = (left / cost).max(LEAST_TOKENS).min(len - first);
+            let bias = Bias::ByDistance(pass.bias.of(pass.done), first..first + tokens);
+            let (x, projected) = if tokens == len {
+                (pass.x.clone(), within.projected.clone())
+            } else {
+                (pass.x.clone().narrow(1, first, tokens), within.projected.of(first..first + tokens))
+            };
+            within.out.push(block.forward(x, projected, bias, None, deltas));
+            within.tokens += tokens;
+            left = left.saturating_sub(tokens.saturating_mul(cost));
+            if within.tokens < len {
+                pass.within = Some(within);
+            } else {
+                let single = within.out.len() == 1;
+                pass.x = if single { within.out.remove(0) } else { Tensor::cat(within.out, 1) };
+                pass.done += 1;
+            }
         }
-        pass.done = end;
-        end == self.blocks.len()
+        Some(left)
     }
 
     /// The end of a pass that is through all blocks.
@@ -197,8 +262,9 @@ impl Stack {
         let mut bias = self.bias.start(&[(0..len).collect()], len, Some(causal), &device);
         for (index, block) in self.blocks.iter().enumerate() {
             let (_, attention) = block.cross.as_ref().expect("a decoder block has cross-attention");
-            let cross = Context { keys_values: context(attention), bias: mask, sharing: None };
-            x = block.forward(x, bias.of(index), Some(cross), |own| own, deltas);
+            let cross = Context { keys_values: context(attention), bias: mask.map(Bias::Whole), sharing: None };
+            let projected = block.project(x.clone(), deltas);
+            x = block.forward(x, projected, Bias::Whole(bias.of(index)), Some(cross), deltas);
         }
         dropped(self.last_norm.forward(x, deltas), deltas)
     }
@@ -225,8 +291,9 @@ impl Stack {
         let mut bias = self.bias.between(depths.iter().map(|d| (d.as_slice(), d.as_slice())), Some(seen), &device);
         for (index, block) in self.blocks.iter().enumerate() {
             let (_, attention) = block.cross.as_ref().expect("a decoder block has cross-attention");
-            let cross = Context { keys_values: context(index, attention), bias: mask, sharing };
-            x = block.forward(x, bias.of(index), Some(cross), |own| own, deltas);
+            let cross = Context { keys_values: context(index, attention), bias: mask.map(Bias::Whole), sharing };
+            let projected = block.project(x.clone(), deltas);
+            x = block.forward(x, projected, Bias::Whole(bias.of(index)), Some(cross), deltas);
         }
         self.last_norm.forward(x, deltas)
     }
@@ -250,9 +317,11 @@ impl Stack {
         let (mask, sharing, sources) = (cache.cross_mask.clone(), cache.sharing.clone(), cache.sources());
         for (index, (block, layer)) in self.blocks.iter().zip(&mut cache.layers).enumerate() {
             let keys_values = layer.cross(sources);
-            let cross = Context { keys_values, bias: mask.as_ref(), sharing: sharing.as_ref() };
-            let remember = |new| layer.push(new, &positions, keys);
-            x = block.forward(x, bias.of(index), Some(cross), remember, deltas);
+            let bias_of_cross = mask.as_ref().map(Bias::Whole);
+            let cross = Context { keys_values, bias: bias_of_cross, sharing: sharing.as_ref() };
+            let mut projected = block.project(x.clone(), deltas);
+            projected.keys_values = layer.push(projected.keys_values, &positions, keys);
+            x = block.forward(x, projected, Bias::Whole(bias.of(index)), Some(cross), deltas);
         }
         cache.advance();
         self.last_norm.forward(x, deltas)

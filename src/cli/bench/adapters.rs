@@ -1,6 +1,6 @@
 //! `s3delta bench adapters`: what many adapters in one batch cost beside the bare backbone.
 
-use super::peer::{self, Before, Measured, Record, Work, median, milliseconds, rounded, told};
+use super::peer::{self, Before, Measured, Record, Work, median, milliseconds, ratios, rounded, told};
 use super::random::{AdapterKind, Drawn, values};
 use crate::cli::output;
 use crate::delta::{Layout, Single, View};
@@ -143,15 +143,6 @@ struct Adapter {
     parameters: usize,
 }
 
-/// Ratio of the medians, and the least and greatest ratio of a pair.
-fn ratios(times: &[Duration], bare: &[Duration]) -> (f64, f64, f64) {
-    let (times, bare) = (milliseconds(times), milliseconds(bare));
-    let pairs: Vec<f64> = times.iter().zip(&bare).map(|(with, without)| with / without).collect();
-    let least = pairs.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = pairs.iter().copied().fold(0.0, f64::max);
-    (rounded(median(&times) / median(&bare), 3), rounded(least, 3), rounded(most, 3))
-}
-
 impl Report {
     fn print(&self) {
         let Record { batch, tokens_per_s, adapters, .. } = &self.record;
@@ -164,16 +155,5 @@ impl Report {
         output::line(format!("bare backbone: {} ms", self.bare_median_ms));
         output::line(format!("ratio: {} ({} to {} over the runs)", self.ratio, self.ratio_min, self.ratio_max));
         output::line(format!("peak memory {} MiB, load {}", told(peak_rss_mb), told(load)));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ratio_has_the_spread_of_its_pairs() {
-        let times = |all: &[u64]| all.iter().copied().map(Duration::from_millis).collect::<Vec<_>>();
-        assert_eq!(ratios(&times(&[10, 30, 20]), &times(&[10, 10, 20])), (2.0, 1.0, 3.0));
     }
 }

@@ -12,6 +12,7 @@ mod results;
 mod run;
 mod search;
 mod serve;
+mod sharing;
 mod variant;
 mod variants;
 
@@ -24,6 +25,8 @@ pub(crate) enum Bench {
     Backbone(backbone::Args),
     /// Time a batch of many adapters beside the bare backbone.
     Adapters(adapters::Args),
+    /// Time one text for several adapters, asked at once and one after the other.
+    Sharing(sharing::Args),
     /// Put a server under load over HTTP and measure its latencies and throughput.
     Serve(serve::Args),
     /// Measure generation, with the flags, ids and fields of the scripts that measure other libraries.
@@ -39,6 +42,7 @@ impl Bench {
         match self {
             Self::Backbone(args) => args.run(home),
             Self::Adapters(args) => args.run(),
+            Self::Sharing(args) => args.run(),
             Self::Serve(args) => args.run(home),
             Self::Generate(args) => args.run(),
             Self::Search(args) => args.run(),

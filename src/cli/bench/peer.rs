@@ -260,6 +260,15 @@ pub(super) fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// Ratio of the medians, and the least and greatest ratio of a pair.
+pub(super) fn ratios(times: &[Duration], bare: &[Duration]) -> (f64, f64, f64) {
+    let (times, bare) = (milliseconds(times), milliseconds(bare));
+    let pairs: Vec<f64> = times.iter().zip(&bare).map(|(with, without)| with / without).collect();
+    let least = pairs.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = pairs.iter().copied().fold(0.0, f64::max);
+    (rounded(median(&times) / median(&bare), 3), rounded(least, 3), rounded(most, 3))
+}
+
 pub(super) fn rounded(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (value * scale).round() / scale
@@ -298,5 +307,11 @@ mod tests {
         if cfg!(target_os = "linux") {
             assert!(measured.peak_rss_mb > Some(1.0) && measured.load.is_some(), "{measured:?}");
         }
+    }
+
+    #[test]
+    fn a_ratio_has_the_spread_of_its_pairs() {
+        let times = |all: &[u64]| all.iter().copied().map(Duration::from_millis).collect::<Vec<_>>();
+        assert_eq!(ratios(&times(&[10, 30, 20]), &times(&[10, 10, 20])), (2.0, 1.0, 3.0));
     }
 }

@@ -87,6 +87,13 @@ fn mix(shape: &Shape, index: u64) -> Result<Structure> {
     Ok(Structure::new(shape, modules.collect(), provenance)?)
 }
 
+/// The modules of such a structure that stand in the decoder.
+pub(super) fn decoder_side(shape: &Shape, index: u64) -> Result<Structure> {
+    let mut modules = mix(shape, index)?.modules;
+    modules.retain(|module| module.position.starts_with("decoder."));
+    Ok(Structure::new(shape, modules, Provenance::new(Origin::Manual))?)
+}
+
 /// Values of adapter number `index`, flat in its layout.
 pub(super) fn values(layout: &Layout, index: u64) -> Vec<f32> {
     let mut rng = rng(index, 1);

@@ -1,6 +1,7 @@
 //! Attention's scores, softmax and mix in one pass.
 
 use super::super::batch::MASKED;
+use super::super::position_bias::Bias;
 use super::lanes::dot;
 use super::softmax::{Broadcast, normalise, softmax_with_bias};
 use super::tiles::{Multiply, WIDTH, height, lay};
@@ -19,28 +20,47 @@ const BLOCK: usize = 96;
 const WORK: usize = 1 << 16;
 
 /// `softmax(q kᵀ + bias) v`, heads side by side: `query [batch, heads, len, d]`, `keys` and `values [batch, heads, keys, d]`,
-/// `bias` as in [`softmax_with_bias`], `-> [batch, len, heads · d]`.
+/// `-> [batch, len, heads · d]`.
 pub(in super::super) fn attention(
     query: Tensor<4>,
     keys: Tensor<4>,
     values: Tensor<4>,
-    bias: Option<Tensor<4>>,
+    bias: Option<Bias<'_>>,
 ) -> Tensor<3> {
-    let plain = |tensor: &Tensor<4>| fits(tensor) && !tensor.is_autodiff();
-    if ![&query, &keys, &values].into_iter().chain(&bias).all(plain) {
-        return attention_by(query, keys, values, bias, |weights| weights);
+    let biased = match &bias {
+        None => true,
+        Some(Bias::Whole(bias)) => is_plain(bias),
+        Some(Bias::ByDistance(bias, _)) => is_plain(&bias.table) && bias.mask.as_ref().is_none_or(is_plain),
+    };
+    if !biased || ![&query, &keys, &values].into_iter().all(is_plain) {
+        return attention_by(query, keys, values, bias.map(|bias| bias.whole()), |weights| weights);
     }
     let [batch, heads, len, d] = query.dims();
-    let scores = Shape::new([batch, heads, len, keys.dims()[2]]);
+    let count = keys.dims()[2];
+    let scores = Shape::new([batch, heads, len, count]);
     let [query, keys, values] = [query, keys, values].map(|tensor| rows_whole(plain_input(tensor)));
-    let bias = bias.map(|bias| contiguous(plain_input(bias)));
+    let numbers; // of the bias
+    let bias = match bias {
+        None => Added::Nothing,
+        Some(Bias::Whole(bias)) => {
+            numbers = contiguous(plain_input(bias.clone()));
+            Added::Whole(numbers.storage(), Broadcast::new(&scores, numbers.layout().shape()))
+        }
+        Some(Bias::ByDistance(bias, queries)) => {
+            numbers = contiguous(plain_input(bias.table.clone()));
+            let mask = bias.mask.clone().map(|mask| contiguous(plain_input(mask)));
+            let seen = |row| mask.as_ref().map_or(count, |mask| seen(&mask.storage()[row * count..][..count]));
+            let seen = (0..batch).map(seen).collect();
+            Added::ByDistance { table: numbers.storage(), first: queries.start, seen }
+        }
+    };
     let attention = Attention {
         arch: Arch::new(),
         query: Heads::new(&query),
         keys: Heads::new(&keys),
         values: Heads::new(&values),
-        bias: bias.as_ref().map(|bias| (bias.storage::<f32>(), Broadcast::new(&scores, bias.layout().shape()))),
-        sizes: [heads, len, scores[3], d],
+        bias,
+        sizes: [heads, len, count, d],
     };
     let mut out = vec![0.0; batch * len * heads * d];
     if len <= FEW {
@@ -49,6 +69,10 @@ pub(in super::super) fn attention(
         attention.of_many(&mut out)
     }
     Tensor::from_primitive::<Flex>(super::tensor(out, Shape::new([batch, len, heads * d])))
+}
+
+fn is_plain<const D: usize>(tensor: &Tensor<D>) -> bool {
+    fits(tensor) && !tensor.is_autodiff()
 }
 
 /// The same by plain operations, the softmax's weights `[batch, heads, len, keys]` as `change` makes them.
@@ -99,9 +123,28 @@ struct Attention<'a> {
     query: Heads<'a>,
     keys: Heads<'a>,
     values: Heads<'a>,
-    bias: Option<(&'a [f32], Broadcast)>,
+    bias: Added<'a>,
     /// Heads, queries, keys, values of a head.
     sizes: [usize; 4],
+}
+
+/// What is added to scores.
+enum Added<'a> {
+    Nothing,
+    Whole(&'a [f32], Broadcast),
+    ByDistance {
+        /// `[heads, 2 · keys − 1]`.
+        table: &'a [f32],
+        /// Where the first query stands among the keys.
+        first: usize,
+        /// The keys of each row of the batch that are no padding.
+        seen: Vec<usize>,
+    },
+}
+
+/// The keys up to the last one that a query sees: behind it are padding, or places that its row has not come to.
+fn seen(bias: &[f32]) -> usize {
+    bias.iter().rposition(|bias| *bias > MASKED / 2.0).map_or(bias.len(), |last| last + 1)
 }
 
 /// What a task holds beside its output.
@@ -122,7 +165,7 @@ impl Attention<'_> {
         let each = out.par_chunks_mut(d).enumerate().with_min_len(least);
         each.for_each_init(Vec::new, |scores, (at, out)| {
             let (batch, query, head) = (at / heads / len, at / heads % len, at % heads);
-            let row = (batch * heads + head) * len + query;
+            let row = [batch, head, query];
             scores.resize(self.seen(row), 0.0);
             self.arch.dispatch(|| {
                 let q = self.query.row(batch, head, query);
@@ -158,7 +201,7 @@ impl Attention<'_> {
 
     /// One head of the queries from `first` on, as many as `out` has rows, which are `stride` apart.
     fn head(&self, scratch: &mut Scratch, [batch, head, first]: [usize; 3], out: &mut [f32], stride: usize) {
-        let [heads, len, keys, d] = self.sizes;
+        let (d, keys) = (self.sizes[3], self.seen_by_all(batch));
         let (arch, height, rows) = (self.arch, height(self.arch), out.len().div_ceil(stride));
         lay(|row| self.query.row(batch, head, first + row), rows, d, height, &mut scratch.query);
         self.keys_as_panels(batch, head, &mut scratch.keys);
@@ -175,10 +218,9 @@ impl Attention<'_> {
             add: false,
             relu: false,
         });
-        let start = (batch * heads + head) * len + first;
         arch.dispatch(|| {
             for (row, scores) in scratch.scores.chunks_exact_mut(keys).enumerate() {
-                self.probabilities(start + row, scores);
+                self.probabilities([batch, head, first + row], scores);
             }
         });
         let scores = &scratch.scores;
@@ -196,23 +238,40 @@ impl Attention<'_> {
         });
     }
 
-    /// The bias of one query; `row` counts queries of all heads and rows of the batch.
+    /// What is added for one query of a row of the batch and a head; none for nothing.
     #[inline(always)]
-    fn bias(&self, row: usize) -> Option<&[f32]> {
-        let keys = self.sizes[2];
-        self.bias.as_ref().map(|(bias, at)| &bias[at.row(row) * keys..][..keys])
+    fn bias(&self, [batch, head, query]: [usize; 3]) -> Option<&[f32]> {
+        let [heads, len, keys, _] = self.sizes;
+        match &self.bias {
+            Added::Nothing => None,
+            Added::Whole(bias, at) => {
+                Some(&bias[at.row((batch * heads + head) * len + query) * keys..][..keys])
+            }
+            Added::ByDistance { table, first, .. } => {
+                Some(&table[head * (2 * keys - 1) + keys - 1 - (first + query)..][..keys])
+            }
+        }
     }
 
-    /// The keys up to the last one that a query sees: behind it are padding, or places that its row has not come to.
-    fn seen(&self, row: usize) -> usize {
-        let last =
-            |bias: &[f32]| bias.iter().rposition(|bias| *bias > MASKED / 2.0).map_or(bias.len(), |last| last + 1);
-        self.bias(row).map_or(self.sizes[2], last)
+    /// The keys that a query has to look at.
+    fn seen(&self, row: [usize; 3]) -> usize {
+        match &self.bias {
+            Added::Whole(..) => self.bias(row).map_or(self.sizes[2], seen),
+            _ => self.seen_by_all(row[0]),
+        }
+    }
+
+    /// The keys that the queries of a row of the batch have to look at.
+    fn seen_by_all(&self, batch: usize) -> usize {
+        match &self.bias {
+            Added::ByDistance { seen, .. } => seen[batch],
+            _ => self.sizes[2],
+        }
     }
 
     /// The softmax of the scores of one query with their bias, of the first keys if there are fewer scores.
     #[inline(always)]
-    fn probabilities(&self, row: usize, scores: &mut [f32]) {
+    fn probabilities(&self, row: [usize; 3], scores: &mut [f32]) {
         for (score, bias) in scores.iter_mut().zip(self.bias(row).unwrap_or_default()) {
             *score += bias;
         }
@@ -221,7 +280,7 @@ impl Attention<'_> {
 
     /// `kᵀ` in panels: `[⌈keys / WIDTH⌉, d, WIDTH]`.
     fn keys_as_panels(&self, batch: usize, head: usize, panels: &mut Vec<f32>) {
-        let [_, _, keys, d] = self.sizes;
+        let (d, keys) = (self.sizes[3], self.seen_by_all(batch));
         panels.resize(keys.div_ceil(WIDTH) * d * WIDTH, 0.0);
         for (index, panel) in panels.chunks_exact_mut(d * WIDTH).enumerate() {
             let first = index * WIDTH;
@@ -243,7 +302,7 @@ impl Attention<'_> {
 
     /// `v` in panels: `[⌈d / WIDTH⌉, keys, WIDTH]`.
     fn values_as_panels(&self, batch: usize, head: usize, panels: &mut Vec<f32>) {
-        let [_, _, keys, d] = self.sizes;
+        let (d, keys) = (self.sizes[3], self.seen_by_all(batch));
         panels.resize(d.div_ceil(WIDTH) * keys * WIDTH, 0.0);
         for key in 0..keys {
             for (panel, part) in self.values.row(batch, head, key).chunks(WIDTH).enumerate() {
@@ -255,11 +314,50 @@ impl Attention<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::batch::mask_of;
+    use super::super::super::position_bias::PositionBias;
     use super::super::testing::{close, leaf};
     use super::*;
 
     fn twin(query: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, bias: Option<Tensor<4>>) -> Tensor<3> {
         attention_by(query, keys, values, bias, |weights| weights)
+    }
+
+    fn split(from: &Tensor<3>, heads: usize, part: usize) -> Tensor<4> {
+        let [batch, rows, _] = from.dims();
+        let d = from.dims()[2] / heads / 3;
+        let part = from.clone().narrow(2, part * heads * d, heads * d);
+        part.reshape([batch, rows, heads, d]).swap_dims(1, 2)
+    }
+
+    /// Whole sequences of these lengths, all at once and in ranges of queries.
+    #[track_caller]
+    fn check_by_distance(heads: usize, lengths: &[usize], d: usize) {
+        let (batch, len) = (lengths.len(), lengths.iter().copied().max().unwrap());
+        let device = burn::tensor::Device::flex();
+        let bias = PositionBias { tables: vec![leaf([8, heads], 2.0, 4).inner()], max_distance: 20, bidirectional: true };
+        let mut bias = bias.whole(len, mask_of(lengths, len, &device), &device);
+        let bias = bias.of(0);
+        let projected = leaf([batch, len, 3 * heads * d], 1.0, 1).inner();
+        let [query, keys, values] = [0, 1, 2].map(|part| split(&projected, heads, part));
+        let whole = Bias::ByDistance(bias, 0..len);
+        let wanted = twin(query.clone(), keys.clone(), values.clone(), Some(whole.whole()));
+        for step in [len, len.div_ceil(3), 1] {
+            for first in (0..len).step_by(step) {
+                let count = step.min(len - first);
+                let query = query.clone().narrow(2, first, count);
+                let bias = Bias::ByDistance(bias, first..first + count);
+                let found = attention(query, keys.clone(), values.clone(), Some(bias));
+                close(found, wanted.clone().narrow(1, first, count), 2e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_of_queries_are_the_whole() {
+        check_by_distance(3, &[1], 8);
+        check_by_distance(2, &[37], 10);
+        check_by_distance(4, &[130, 5, 70, 1], 16);
     }
 
     /// Views as the model makes them: heads of rows that hold q, k and v side by side.
@@ -273,14 +371,14 @@ mod tests {
         let context = leaf([batch, keys, 2 * heads * d], 1.0, 2).inner();
         let (k, v) = (split(context.clone(), keys, 0), split(context, keys, 1));
         let bias = bias.map(|shape| leaf(shape, 2.0, 3).inner());
-        let found = attention(query.clone(), k.clone(), v.clone(), bias.clone());
+        let found = attention(query.clone(), k.clone(), v.clone(), bias.as_ref().map(Bias::Whole));
         close(found, twin(query.clone(), k.clone(), v.clone(), bias.clone()), 2e-6);
         // keys and values of a cache with room
         let cached = |part: Tensor<4>| {
             let room = Tensor::zeros([batch, heads, 3, d], &part.device());
             Tensor::cat(vec![part, room], 2).narrow(2, 0, keys)
         };
-        let found = attention(query.clone(), cached(k.clone()), cached(v.clone()), bias.clone());
+        let found = attention(query.clone(), cached(k.clone()), cached(v.clone()), bias.as_ref().map(Bias::Whole));
         close(found, twin(query, k, v, bias), 2e-6);
     }
 

@@ -351,6 +351,38 @@ async fn predictions_need_no_more_places_than_there_are() {
     assert_eq!(answer["data"][0]["predictions"].as_array().unwrap().len(), 40);
 }
 
+/// So do prompts, whole and streamed; and how streams end is counted.
+#[tokio::test]
+async fn completions_need_no_more_places_than_there_are() {
+    let bench = Bench::with(Config { queue: 3, ..Config::default() }, |_| {});
+    let prompts: Vec<_> = (0..40).map(|n| format!("{n:02}")).collect();
+    let ask = |stream: bool| {
+        json_request("POST", "/v1/completions", &json!({"model": "tiny", "prompt": prompts, "stream": stream}))
+    };
+    let choices = |body: &Value| -> Vec<(u64, String)> {
+        let choices = body["choices"].as_array().unwrap().iter();
+        choices.map(|one| (one["index"].as_u64().unwrap(), one["text"].as_str().unwrap().to_string())).collect()
+    };
+    let whole = choices(&bench.call(ask(false)).await.expect(200));
+    assert!(whole.iter().enumerate().all(|(at, (index, text))| *index == at as u64 && !text.is_empty()), "{whole:?}");
+    assert_eq!(whole.len(), 40);
+    let counted = |outcome: &str| format!("s3delta_streams_total{{route=\"/v1/completions\",outcome=\"{outcome}\"}}");
+    let text = bench.call(ask(true)).await.text();
+    let mut texts = vec![String::new(); 40];
+    for line in text.lines().filter_map(|line| line.strip_prefix("data: {")) {
+        for (index, part) in choices(&serde_json::from_str(&format!("{{{line}")).unwrap()) {
+            texts[index as usize] += &part;
+        }
+    }
+    assert!(whole.iter().map(|(_, text)| text).eq(&texts), "{texts:?}");
+    assert!(bench.get("/metrics").await.text().contains(&counted("success")));
+    let failed = json_request("POST", "/v1/completions", &json!({"model": "tiny", "prompt": "fail", "stream": true}));
+    bench.call(failed).await.text();
+    drop(bench.send(ask(true)).await);
+    let metrics = bench.get("/metrics").await.text();
+    assert!(metrics.contains(&counted("server_error")) && metrics.contains(&counted("abandoned")), "{metrics}");
+}
+
 #[tokio::test]
 async fn predictions_tell_what_was_shared() {
     let bench = Bench::stocked().await;
