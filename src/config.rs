@@ -39,6 +39,8 @@ pub struct Config {
     pub adapter_bytes: usize,
     /// Requests that may wait for the engine; more are answered 429.
     pub queue: usize,
+    /// Tokens of inputs that are encoded between two tokens of the texts under way: fewer for steadier streams, more for throughput.
+    pub encoded_between_steps: usize,
     /// Bytes of encoded texts kept for requests that ask about them again; 0 keeps none.
     pub encoder_cache_bytes: usize,
     /// Bytes of activations below the lowest module that a re-training keeps across epochs, of training and of dev rows each; 0
@@ -69,6 +71,7 @@ impl Default for Config {
             inputs: 1024,
             adapter_bytes: 1 << 30,
             queue: 256,
+            encoded_between_steps: 1024,
             encoder_cache_bytes: 256 << 20,
             kept_activation_bytes: 1 << 30,
             waiting_jobs: 100,

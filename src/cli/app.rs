@@ -43,6 +43,7 @@ impl App {
             queue: config.queue,
             max_source_tokens: config.input_tokens,
             max_new_tokens: config.output_tokens,
+            encoded_between_steps: config.encoded_between_steps,
             encoder_cache_bytes: config.encoder_cache_bytes,
             device: named.to_string(),
             ..serve::Settings::default()

@@ -120,7 +120,7 @@ impl Stage {
                 if !plan.advance(backbone, budget)? {
                     return Ok(Step::More(Self::Encoding(plan)));
                 }
-                let ready = plan.finish(backbone);
+                let ready = plan.finish();
                 let scores = Scores::new(&scored(admitted, &ready.of));
                 (ready, scores)
             }

@@ -296,13 +296,13 @@ fn rows_under_way_are_not_held_up_by_those_that_join() {
         running.extend(each);
     };
     ask(6, 10);
-    for _ in 0..2 {
+    for _ in 0..3 {
         thread.turn();
     }
-    assert_eq!(thread.running(), 6, "60 tokens, two blocks");
+    assert_eq!(thread.running(), 6, "60 tokens, two blocks, then their keys and values");
     ask(6, 11);
     ask(1, 50);
-    for wanted in [7, 8, 9, 10, 11, 12, 12, 13] {
+    for wanted in [7, 8, 9, 10, 11, 12, 12, 12, 13] {
         thread.turn();
         assert_eq!(thread.running(), wanted, "one source of 11 tokens a step, and a long one block by block");
     }

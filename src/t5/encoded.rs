@@ -24,6 +24,25 @@ pub struct Memory {
     pub(super) lengths: Vec<usize>,
 }
 
+/// What the decoder is to see of encoded sources, as far as it is computed.
+#[derive(Debug)]
+pub struct Remembering {
+    pub(super) encoded: Encoded,
+    pub(super) layers: Vec<KeysValues>,
+}
+
+impl Remembering {
+    /// Nothing yet of these sources.
+    pub fn new(encoded: Encoded) -> Self {
+        Self { encoded, layers: Vec::new() }
+    }
+
+    /// What the decoder sees, once no layer is missing.
+    pub fn memory(self) -> Memory {
+        Memory { layers: self.layers, lengths: self.encoded.lengths }
+    }
+}
+
 impl Encoded {
     /// Number of sources.
     pub fn rows(&self) -> usize {

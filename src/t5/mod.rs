@@ -45,7 +45,7 @@ pub use decode::{
 };
 pub use device::{DeviceChoice, DeviceError};
 pub use dropout::Dropout;
-pub use encoded::{Encoded, Memory};
+pub use encoded::{Encoded, Memory, Remembering};
 pub use error::{Error, Result};
 pub use hook::{Deltas, Frozen};
 pub(crate) use kernels::{gelu_new, target_log_probabilities};

@@ -7,7 +7,7 @@ use super::sharing::Sharing;
 use super::source::{ParameterSource, ParameterSpec, parameter_specs};
 use super::stack::{Pass, Stack};
 use super::tree::Tree;
-use super::{Cache, Config, Deltas, Encoded, Error, LinearGroup, Memory, Result, TokenBatch};
+use super::{Cache, Config, Deltas, Encoded, Error, LinearGroup, Memory, Remembering, Result, TokenBatch};
 use crate::structure::Positions;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -106,10 +106,15 @@ impl T5 {
         self.encoder.advance(&mut encoding.pass, blocks, usize::MAX, deltas);
     }
 
-    /// Goes on for about as much work as it is to take `budget` tokens of short sources through one block; gives what is left of
-    /// the budget if all blocks are done. However small the budget is, some tokens go on.
-    pub fn advance_by(&self, encoding: &mut Encoding, budget: usize, deltas: &dyn Deltas) -> Option<usize> {
-        self.encoder.advance(&mut encoding.pass, usize::MAX, budget.max(1), deltas)
+    /// Goes on for about so many multiplications ([`T5::encoding_work`]); gives how many are left if all blocks are done. However
+    /// few they are, some tokens go on.
+    pub fn advance_by(&self, encoding: &mut Encoding, work: usize, deltas: &dyn Deltas) -> Option<usize> {
+        self.encoder.advance(&mut encoding.pass, usize::MAX, work.max(1), deltas)
+    }
+
+    /// Multiplications to encode so many tokens of short sources.
+    pub fn encoding_work(&self, tokens: usize) -> usize {
+        tokens.saturating_mul(self.encoder.work())
     }
 
     /// Goes on with sources that are through so many blocks; see [`Encoding::halfway`].
@@ -162,7 +167,14 @@ impl T5 {
 
     /// Cross-attention's keys and values of encoded sources.
     pub fn memory(&self, encoded: &Encoded, deltas: &dyn Deltas) -> Memory {
-        self.decoder.cross(encoded, deltas)
+        let mut on = Remembering::new(encoded.clone());
+        self.decoder.remember(&mut on, usize::MAX, deltas);
+        on.memory()
+    }
+
+    /// Goes on computing them for about so many multiplications, at least a layer; gives how many are left if all are done.
+    pub fn remember_by(&self, on: &mut Remembering, work: usize, deltas: &dyn Deltas) -> Option<usize> {
+        self.decoder.remember(on, work.max(1), deltas)
     }
 
     /// Prepares decoding: cross-attention's keys and values are computed once, here. Rows hold at most `capacity` tokens.

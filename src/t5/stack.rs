@@ -3,7 +3,7 @@
 use super::attention::{Attention, Context, KeysValues};
 use super::cache::Cache;
 use super::dropout::dropped;
-use super::encoded::{Encoded, Memory};
+use super::encoded::Remembering;
 use super::feed_forward::FeedForward;
 use super::norm::Norm;
 use super::position_bias::{Bias, PositionBias, SelfBias};
@@ -31,8 +31,29 @@ pub(super) struct Stack {
     bias: PositionBias,
     blocks: Vec<Block>,
     last_norm: Norm,
-    /// Keys that cost a query as much as a block's products do.
-    far: usize,
+    work: Work,
+}
+
+/// Multiplications of a token in a block, in its parts.
+#[derive(Debug, Clone, Copy)]
+struct Work {
+    /// Projecting self-attention's queries, keys and values.
+    projecting: usize,
+    /// Attending to one key.
+    attending: usize,
+    /// The rest of an encoder's block.
+    rest: usize,
+    /// Projecting cross-attention's keys and values.
+    context: usize,
+}
+
+impl Work {
+    fn new(config: &Config) -> Self {
+        let (d, inner) = (config.d_model, config.inner());
+        let feeds = if config.activation.gated { 3 } else { 2 };
+        let rest = d * inner + feeds * d * config.d_ff;
+        Self { projecting: 3 * d * inner, attending: 2 * inner, rest, context: 2 * d * inner }
+    }
 }
 
 /// Takes parameters in the order of the table.
@@ -175,10 +196,7 @@ impl Stack {
             blocks.push(Block { own_norm, own, cross, feed_norm, feed });
         }
         let bias = PositionBias { tables, max_distance: config.max_distance, bidirectional: !decoder };
-        let feeds = if config.activation.gated { 3 } else { 2 };
-        let products = config.d_model * (4 * config.inner() + feeds * config.d_ff);
-        let far = (products / (2 * config.inner())).max(1);
-        Ok(Self { bias, blocks, last_norm: norm(&mut take)?, far })
+        Ok(Self { bias, blocks, last_norm: norm(&mut take)?, work: Work::new(config) })
     }
 
     /// The encoder over whole sequences: `x [batch, len, d]`, `mask [batch, 1, 1, len]` -> `[batch, len, d]`.
@@ -200,21 +218,28 @@ impl Stack {
         Pass { x, bias, done, within: None }
     }
 
-    /// Takes a pass on until it is through `end` blocks, or for about as much work as `budget` tokens of short sequences are to
-    /// one block; gives what is left of the budget if the pass is through.
-    pub(super) fn advance(&self, pass: &mut Pass, end: usize, budget: usize, deltas: &dyn Deltas) -> Option<usize> {
+    /// Multiplications of a token of a short sequence in all blocks.
+    pub(super) fn work(&self) -> usize {
+        self.blocks.len() * (self.work.projecting + self.work.rest)
+    }
+
+    /// Takes a pass on until it is through `end` blocks, or for about so many multiplications; gives how many are left if the
+    /// pass is through.
+    pub(super) fn advance(&self, pass: &mut Pass, end: usize, work: usize, deltas: &dyn Deltas) -> Option<usize> {
         let [batch, len, _] = pass.x.dims();
-        let cost = (batch * (self.far + len)).div_ceil(self.far); // of a token of each row
-        let (end, mut left) = (end.min(self.blocks.len()), budget);
+        let each = batch * (self.work.rest + len * self.work.attending); // a token of each row
+        let (end, mut left) = (end.min(self.blocks.len()), work);
         while pass.done < end {
             if left == 0 {
                 return None;
             }
             let block = &self.blocks[pass.done];
-            let begin = || Within { projected: block.project(pass.x.clone(), deltas), out: Vec::new(), tokens: 0 };
-            let mut within = pass.within.take().unwrap_or_else(begin);
+            let mut within = pass.within.take().unwrap_or_else(|| {
+                left = left.saturating_sub(batch * len * self.work.projecting);
+                Within { projected: block.project(pass.x.clone(), deltas), out: Vec::new(), tokens: 0 }
+            });
             let first = within.tokens;
-            let tokens = (left / cost).max(LEAST_TOKENS).min(len - first);
+            let tokens = (left / each).max(LEAST_TOKENS).min(len - first);
             let bias = Bias::ByDistance(pass.bias.of(pass.done), first..first + tokens);
             let (x, projected) = if tokens == len {
                 (pass.x.clone(), within.projected.clone())
@@ -223,7 +248,7 @@ impl Stack {
             };
             within.out.push(block.forward(x, projected, bias, None, deltas));
             within.tokens += tokens;
-            left = left.saturating_sub(tokens.saturating_mul(cost));
+            left = left.saturating_sub(tokens * each);
             if within.tokens < len {
                 pass.within = Some(within);
             } else {
@@ -298,12 +323,20 @@ impl Stack {
         self.last_norm.forward(x, deltas)
     }
 
-    /// Cross-attention's keys and values of every layer.
-    pub(super) fn cross(&self, encoded: &Encoded, deltas: &dyn Deltas) -> Memory {
-        let each = self.blocks.iter().filter_map(|block| block.cross.as_ref());
-        let layers =
-            each.map(|(_, attention)| attention.project_context(encoded.hidden.clone(), deltas).gathered()).collect();
-        Memory { layers, lengths: encoded.lengths.clone() }
+    /// Adds cross-attention's keys and values of the layers that are missing, for about so many multiplications; gives how many are
+    /// left if none is missing.
+    pub(super) fn remember(&self, on: &mut Remembering, work: usize, deltas: &dyn Deltas) -> Option<usize> {
+        let [batch, len, _] = on.encoded.hidden.dims();
+        let mut left = work;
+        for block in &self.blocks[on.layers.len()..] {
+            if left == 0 {
+                return None;
+            }
+            let (_, attention) = block.cross.as_ref().expect("a decoder block has cross-attention");
+            on.layers.push(attention.project_context(on.encoded.hidden.clone(), deltas).gathered());
+            left = left.saturating_sub(batch * len * self.work.context);
+        }
+        Some(left)
     }
 
     /// One decoding step: `x [rows, 1, d]` holds each row's latest token; `-> [rows, 1, d]`.
