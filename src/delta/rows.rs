@@ -4,10 +4,11 @@
 use super::formula::is_parallel;
 use super::single::{Single, Slices};
 use crate::structure::{Kind, PositionId};
+use crate::t5::vectorised;
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
-use pulp::{Arch, NullaryFnOnce};
+use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
@@ -66,9 +67,17 @@ impl Rows {
         let arch = Arch::new();
         let one = |row: usize, y: &mut [f32]| {
             let Some(single) = &self.adapters[row] else { return };
-            let x = x[row * len * d_in..(row + 1) * len * d_in].chunks_exact(d_in);
-            let tokens = x.zip(y.chunks_exact_mut(width).map(|y| &mut y[columns.clone()]));
-            arch.dispatch(Add(Place::new(single, position, epsilon), tokens));
+            let mut place = Place::new(single, position, epsilon);
+            let x = &x[row * len * d_in..(row + 1) * len * d_in];
+            vectorised(
+                arch,
+                #[inline(always)]
+                || {
+                    for (x, y) in x.chunks_exact(d_in).zip(y.chunks_exact_mut(width)) {
+                        place.add(x, &mut y[columns.clone()]);
+                    }
+                },
+            );
         };
         let all = y.storage_mut::<f32>();
         if touched.len() == 1 || touched.len() * len * (d_in + columns.len()) < BLOCK {
@@ -89,21 +98,6 @@ fn host(tensor: Tensor<3>) -> FlexTensor {
     let len = tensor.layout().shape().num_elements();
     let whole = tensor.layout().contiguous_offsets() == Some((0, len)) && tensor.storage::<f32>().len() == len;
     if whole { tensor } else { tensor.to_contiguous() }
-}
-
-/// Adds at one place to all tokens of a row: each its input and its output. A closure of this size would stay a call of its own,
-/// compiled for the least of processors.
-struct Add<'a, I>(Place<'a>, I);
-
-impl<'t, I: Iterator<Item = (&'t [f32], &'t mut [f32])>> NullaryFnOnce for Add<'_, I> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(mut self) {
-        for (x, y) in self.1 {
-            self.0.add(x, y);
-        }
-    }
 }
 
 /// One adapter's modules at one position.

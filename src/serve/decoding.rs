@@ -16,6 +16,8 @@ pub(super) struct Running {
     generate: Generate,
     adapter: Option<Arc<Single>>,
     sequences: Sequences,
+    /// Tokens of its source.
+    source: usize,
     /// Steps so far.
     steps: usize,
     /// When the last step was made, or when the request was queued.
@@ -26,9 +28,10 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn new(mut generate: Generate, adapter: Option<Arc<Single>>) -> Self {
-        let source = std::mem::take(&mut generate.request.ids);
-        let sequences = Sequences::new(Arc::clone(&generate.request.settings), source);
-        Self { last: generate.queued, generate, adapter, sequences, steps: 0, failed: false }
+        let ids = std::mem::take(&mut generate.request.ids);
+        let source = ids.len();
+        let sequences = Sequences::new(Arc::clone(&generate.request.settings), ids);
+        Self { last: generate.queued, generate, adapter, sequences, source, steps: 0, failed: false }
     }
 
     pub(super) fn fail(self, error: Error) {
@@ -133,6 +136,11 @@ impl Decoding {
     /// Rows that are taken, those that beams and samples will branch to included.
     pub(super) fn rows(&self) -> usize {
         self.running.iter().map(|running| running.sequences.rows_ahead()).sum()
+    }
+
+    /// Tokens of all sources.
+    pub(super) fn source_tokens(&self) -> usize {
+        self.running.iter().map(|running| running.source).sum()
     }
 
     pub(super) fn is_empty(&self) -> bool {

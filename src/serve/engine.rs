@@ -305,10 +305,12 @@ impl EngineThread {
             self.places.shared_by(1);
             return Vec::new();
         }
-        let Settings { max_batch_rows, max_batch_tokens, encoded_between_steps, .. } = self.settings;
+        let Settings { max_batch_rows, max_batch_tokens, encoded_between_steps, max_decoded_tokens, .. } =
+            self.settings;
         let most =
             if self.decoding.is_empty() { max_batch_tokens } else { max_batch_tokens.min(encoded_between_steps) };
         let mut free = max_batch_rows - self.decoding.rows();
+        let mut decoded = self.decoding.source_tokens();
         let (mut rows, mut width, mut positions) = (0, 0, 0);
         let mut encodings: Vec<&Key> = Vec::new();
         let mut joins = vec![false; self.waiting.len()];
@@ -321,7 +323,8 @@ impl EngineThread {
             if matches!(adapter, Slot::Loading) {
                 continue;
             }
-            if needed > free {
+            let source = if needed > 0 { command.ids().len() } else { 0 };
+            if needed > free || (decoded > 0 && decoded + source > max_decoded_tokens) {
                 free = 0; // small requests must not keep a large one waiting for ever
                 continue;
             }
@@ -336,7 +339,8 @@ impl EngineThread {
                 break;
             }
             encodings.extend(encodes.then_some(&keys.encoded));
-            (rows, width, positions, free) = (rows + 1, wider, scored, free - needed);
+            (rows, width, positions) = (rows + 1, wider, scored);
+            (free, decoded) = (free - needed, decoded + source);
             joins[at] = true;
             self.turns.taken(*turn, command.tokens(), flows);
         }

@@ -283,12 +283,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Stopped`].
-    pub fn generate_at(
-        &self,
-        place: Place,
-        request: GenerateRequest,
-        deadline: Option<Instant>,
-    ) -> Result<Generation> {
+    pub fn generate_at(&self, place: Place, request: GenerateRequest, deadline: Option<Instant>) -> Result<Generation> {
         let (generate, generation) = Generate::new(request, deadline);
         self.send(Command::Generate(generate), place)?;
         Ok(generation)

@@ -10,6 +10,8 @@ mod engine;
 mod generation;
 mod handle;
 mod joining;
+#[cfg(test)]
+mod joins;
 mod list;
 mod order;
 mod pace;

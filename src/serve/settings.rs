@@ -10,8 +10,10 @@ pub struct Settings {
     /// Source tokens of one encoder pass, padding included; a longer source is encoded alone.
     pub max_batch_tokens: usize,
     /// Source tokens that are encoded between two steps of the decoder, so that rows under way are not held up for long; a
-    /// longer source is encoded alone.
+    /// longer source is encoded alone, and in parts.
     pub encoded_between_steps: usize,
+    /// Source tokens of the texts under way, whose keys and values are held; requests beyond them wait, but for one that is alone.
+    pub max_decoded_tokens: usize,
     /// Requests that may wait; more are answered [`super::Error::QueueFull`].
     pub queue: usize,
     /// Tokens of one source.
@@ -33,6 +35,7 @@ impl Default for Settings {
             max_batch_rows: 32,
             max_batch_tokens: 8192,
             encoded_between_steps: 1024,
+            max_decoded_tokens: 32 << 10,
             queue: 256,
             max_source_tokens: 512,
             max_new_tokens: 256,

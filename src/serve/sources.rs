@@ -190,24 +190,20 @@ impl Plan {
 
     /// What the decoder sees, once all is done.
     pub(super) fn finish(mut self) -> Ready {
-        let missing: Vec<_> = self.memories.iter().filter(|memory| memory.known.is_none()).collect();
         let computed = self.remembering.map(|(_, on)| on.memory());
-        if let Some(computed) = computed.as_ref().filter(|_| self.keeps) {
-            let rows = missing.iter().enumerate().map(|(row, memory)| (memory.key.clone(), computed.row(row)));
-            self.fresh.memory.extend(rows);
-        }
-        let memory = match computed {
-            Some(computed) if missing.len() == self.memories.len() => computed,
-            computed => {
-                let mut row = 0..;
-                let part = |memory: &Part<Memory>| match (&memory.known, &computed) {
-                    (Some(known), _) => Some(known.clone()),
-                    (None, Some(computed)) => row.next().map(|row| computed.row(row)),
-                    (None, None) => None,
-                };
-                Memory::join(&self.memories.iter().filter_map(part).collect::<Vec<_>>())
+        let mut row = 0;
+        let mut part = |memory: &Part<Memory>| {
+            if let Some(known) = &memory.known {
+                return known.clone();
             }
+            let made = computed.as_ref().expect("all is computed").select(&[row]);
+            row += 1;
+            if self.keeps {
+                self.fresh.memory.push((memory.key.clone(), made.clone()));
+            }
+            made
         };
+        let memory = Memory::join(&self.memories.iter().map(&mut part).collect::<Vec<_>>());
         Ready { memory, of: self.of, fresh: self.fresh }
     }
 }
@@ -339,7 +335,7 @@ mod tests {
             assert!((blocks..=blocks + 1).contains(&steps), "{steps}");
             let ready = plan.finish();
             for (row, at) in rows.iter().zip(&ready.of) {
-                assert_eq!(ready.memory.row(*at).bytes() % ids[row.1].len(), 0);
+                assert_eq!(ready.memory.select(&[*at]).bytes() % ids[row.1].len(), 0);
             }
             cache.keep(ready.fresh);
         };
@@ -363,11 +359,7 @@ mod tests {
         let ids = [source(300, 1), source(900, 2), source(6, 3)];
         let rows = [(0, false), (1, false), (1, true), (2, false), (0, false)];
         let keys = rows.map(|(at, adapts)| Keys::new(&ids[at], adapts.then_some(&*adapter)));
-        let row = |at: usize| Row {
-            ids: &ids[rows[at].0],
-            keys: &keys[at],
-            adapter: rows[at].1.then_some(&single),
-        };
+        let row = |at: usize| Row { ids: &ids[rows[at].0], keys: &keys[at], adapter: rows[at].1.then_some(&single) };
         let ready = |mut plan: Plan| {
             while !plan.advance(&backbone, 50).unwrap() {}
             plan.finish()
@@ -382,7 +374,7 @@ mod tests {
             assert_eq!(found.of.len(), wanted.clone().count());
             for (place, at) in found.of.iter().zip(wanted) {
                 let alone = ready(Plan::new(&mut SourceCache::new(0), &[row(at)]));
-                let (found, alone) = (found.memory.row(*place), alone.memory.row(0));
+                let (found, alone) = (found.memory.select(&[*place]), alone.memory.select(&[0]));
                 assert!(found.furthest(&alone) < 1e-4, "row {at}");
             }
         };

@@ -2,45 +2,16 @@
 
 use super::dropout::dropped;
 use super::kernels::{attention, attention_by};
+use super::keys_values::{Attended, KeysValues};
 use super::position_bias::Bias;
 use super::sharing::Sharing;
 use super::{Deltas, LinearGroup};
 use crate::structure::PositionId;
-use burn::tensor::{Int, Tensor};
-
-/// Keys and values of one layer, each `[batch, heads, keys, d_kv]`.
-#[derive(Debug, Clone)]
-pub(super) struct KeysValues {
-    pub(super) keys: Tensor<4>,
-    pub(super) values: Tensor<4>,
-}
-
-impl KeysValues {
-    /// The same, each head's rows side by side in memory, for keys that are read at every step.
-    pub(super) fn gathered(self) -> Self {
-        let gather = |tensor: Tensor<4>| {
-            let [batch, heads, keys, d_kv] = tensor.dims();
-            // a reshape that merges dimensions copies what does not lie so
-            tensor.reshape([batch * heads, keys, d_kv]).reshape([batch, heads, keys, d_kv])
-        };
-        Self { keys: gather(self.keys), values: gather(self.values) }
-    }
-
-    /// The first rows.
-    pub(super) fn first(self, rows: usize) -> Self {
-        Self { keys: self.keys.narrow(0, 0, rows), values: self.values.narrow(0, 0, rows) }
-    }
-
-    /// These rows, in this order; a row may be named more than once.
-    pub(super) fn select(&self, rows: &Tensor<1, Int>) -> Self {
-        let pick = |tensor: &Tensor<4>| tensor.clone().select(0, rows.clone());
-        Self { keys: pick(&self.keys), values: pick(&self.values) }
-    }
-}
+use burn::tensor::Tensor;
 
 /// What queries attend to.
 pub(super) struct Context<'a> {
-    pub(super) keys_values: KeysValues,
+    pub(super) attended: Attended<'a>,
     /// Added to the scores.
     pub(super) bias: Option<Bias<'a>>,
     /// Where rows share sources, by which queries are laid out then.
@@ -85,16 +56,12 @@ impl Attention {
         residual: Tensor<3>,
         x: &Tensor<3>,
         query: Tensor<4>,
-        Context { keys_values, bias, sharing }: Context,
+        Context { attended, bias, sharing }: Context,
         deltas: &dyn Deltas,
     ) -> Tensor<3> {
-        let KeysValues { keys, values } = keys_values;
         let mixed = match deltas.dropout() {
-            None => attention(query, keys, values, bias), // [batch, len, heads · d_kv]
-            Some(_) => {
-                let bias = bias.map(|bias| bias.whole());
-                attention_by(query, keys, values, bias, |weights| dropped(weights, deltas))
-            }
+            None => attention(query, attended, bias), // [batch, len, heads · d_kv]
+            Some(_) => attention_by(query, attended, bias, |weights| dropped(weights, deltas)),
         };
         let mixed = if let Some(sharing) = sharing { sharing.by_row(mixed) } else { mixed };
         if !deltas.touches(self.position) {

@@ -1,28 +1,21 @@
 //! Caches of a decoding batch: self-attention keys and values that grow by a token a step, cross-attention ones that do
 //! not. Every row has a position of its own, so that rows can join late and leave early. Cross-attention's part is held once
-//! a source, whatever the number of its rows: beams and samples share it. Rows that stay are not copied when others join or
-//! leave ([`slots`]).
+//! a source, whatever the number of its rows: beams and samples share it ([`Cross`]). Rows that stay are not copied when others
+//! join or leave ([`slots`]).
 
-use super::attention::KeysValues;
-use super::batch::{MASKED, mask_of};
+use super::batch::MASKED;
+use super::cross::Cross;
 use super::encoded::Memory;
+use super::keys_values::KeysValues;
 use super::sharing::Sharing;
 use super::slots;
 use burn::tensor::{Device, Tensor, TensorData};
-
-/// The width of cross-attention's part grows by so many places at once.
-const STEP: usize = 32;
 
 /// The state of a batch while it is decoded.
 #[derive(Debug, Clone)]
 pub struct Cache {
     pub(super) layers: Vec<LayerCache>,
-    /// Added to cross-attention scores, `[sources, 1, 1, source]`; `None` without padding.
-    pub(super) cross_mask: Option<Tensor<4>>,
-    /// Tokens of each source.
-    source_lengths: Vec<usize>,
-    /// Places of each source.
-    source_width: usize,
+    pub(super) cross: Cross,
     /// The source of each row.
     sources: Vec<usize>,
     /// How rows share sources; `None` where each has its own, in order.
@@ -33,30 +26,23 @@ pub struct Cache {
     device: Device,
 }
 
-/// One decoder layer's part of a [`Cache`]. Each is taken out while it is written, so that the write happens in place.
+/// Self-attention's keys and values of one decoder layer, `[slots, heads, capacity, d_kv]`, of which the rows come first. They are
+/// taken out while they are written, so that the write happens in place.
 #[derive(Debug, Clone)]
-pub(super) struct LayerCache {
-    /// `[slots, heads, capacity, d_kv]`, of which the rows come first.
-    own: Option<KeysValues>,
-    /// `[slots, heads, source, d_kv]`, of which the sources come first.
-    cross: Option<KeysValues>,
-}
+pub(super) struct LayerCache(Option<KeysValues>);
 
 impl Cache {
     /// An empty cache for rows of at most `capacity` tokens; `of` names the source of each, every source at least once.
     pub(super) fn new(memory: Memory, of: &[usize], capacity: usize) -> Self {
         let (device, rows) = (memory.device(), of.len());
-        let source_width = memory.layers[0].keys.dims()[2];
-        let empty = |cross: KeysValues| {
+        let empty = |cross: &KeysValues| {
             let [_, heads, _, d_kv] = cross.keys.dims();
             let zeros = || Tensor::zeros([rows, heads, capacity, d_kv], &device);
-            LayerCache { own: Some(KeysValues { keys: zeros(), values: zeros() }), cross: Some(cross) }
+            LayerCache(Some(KeysValues { keys: zeros(), values: zeros() }))
         };
-        let layers = memory.layers.into_iter().map(empty).collect();
-        let (source_lengths, lengths, sources) = (memory.lengths, vec![0; rows], Vec::new());
-        let (cross_mask, sharing) = (None, None);
-        let mut cache =
-            Self { layers, cross_mask, source_lengths, source_width, sources, sharing, lengths, capacity, device };
+        let layers = (0..memory.layers()).map(|layer| empty(memory.layer(layer)[0])).collect();
+        let (cross, lengths) = (Cross::new(memory), vec![0; rows]);
+        let mut cache = Self { layers, cross, sources: Vec::new(), sharing: None, lengths, capacity, device };
         cache.see(of.to_vec());
         cache
     }
@@ -64,11 +50,6 @@ impl Cache {
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.lengths.len()
-    }
-
-    /// Number of sources.
-    pub(super) fn sources(&self) -> usize {
-        self.source_lengths.len()
     }
 
     /// Tokens that each row holds.
@@ -99,16 +80,14 @@ impl Cache {
             }
         }
         for layer in &mut self.layers {
-            change(&mut layer.own, |tensor| slots::keep(tensor, rows, held));
-            change(&mut layer.cross, |tensor| slots::keep(tensor, &kept, self.source_width));
+            layer.change(|tensor| slots::keep(tensor, rows, held));
         }
-        self.source_lengths = kept.iter().map(|source| self.source_lengths[*source]).collect();
+        self.cross.select(&kept);
         self.see(places);
     }
 
-    /// Notes the source of each row, after their lengths.
+    /// Notes the source of each row.
     fn see(&mut self, sources: Vec<usize>) {
-        self.cross_mask = mask_of(&self.source_lengths, self.source_width, &self.device);
         if sources != self.sources {
             self.sharing = Sharing::new(&sources, &self.device);
             self.sources = sources;
@@ -117,20 +96,17 @@ impl Cache {
 
     /// Adds the rows of `other` behind these: requests that join a running batch.
     pub fn append(&mut self, other: Cache) {
-        let (rows, before) = (self.rows(), self.source_lengths.len());
+        let (rows, before) = (self.rows(), self.cross.sources());
         let capacity = self.capacity.max(other.capacity);
-        if other.source_width > self.source_width {
-            self.source_width = other.source_width.next_multiple_of(STEP);
-        }
-        for (layer, new) in self.layers.iter_mut().zip(other.layers) {
-            let first = |held: Option<KeysValues>, rows: usize| held.map(|held| held.first(rows));
-            let own = first(new.own, other.lengths.len());
-            let cross = first(new.cross, other.source_lengths.len());
-            join(&mut layer.own, rows, own, capacity);
-            join(&mut layer.cross, before, cross, self.source_width);
+        for (LayerCache(held), LayerCache(new)) in self.layers.iter_mut().zip(other.layers) {
+            *held = held.take().zip(new).map(|(held, new)| {
+                let new = new.first(other.lengths.len());
+                let join = |held, new| slots::join(held, rows, new, capacity);
+                KeysValues { keys: join(held.keys, new.keys), values: join(held.values, new.values) }
+            });
         }
         let sources = self.sources.iter().copied().chain(other.sources.iter().map(|source| before + source)).collect();
-        self.source_lengths.extend(other.source_lengths);
+        self.cross.append(other.cross);
         self.lengths.extend(other.lengths);
         self.capacity = capacity;
         self.see(sources);
@@ -142,7 +118,7 @@ impl Cache {
             return;
         }
         for layer in &mut self.layers {
-            change(&mut layer.own, |tensor| slots::widen(tensor, 2, capacity));
+            layer.change(|tensor| slots::widen(tensor, 2, capacity));
         }
         self.capacity = capacity;
     }
@@ -166,33 +142,20 @@ impl Cache {
     }
 }
 
-/// Changes keys and values in place.
-fn change(held: &mut Option<KeysValues>, change: impl Fn(Tensor<4>) -> Tensor<4>) {
-    *held = held.take().map(|KeysValues { keys, values }| KeysValues { keys: change(keys), values: change(values) });
-}
-
-/// Puts rows behind the first `rows`, `width` places wide.
-fn join(held: &mut Option<KeysValues>, rows: usize, new: Option<KeysValues>, width: usize) {
-    *held = held.take().zip(new).map(|(held, new)| KeysValues {
-        keys: slots::join(held.keys, rows, new.keys, width),
-        values: slots::join(held.values, rows, new.values, width),
-    });
-}
-
 impl LayerCache {
-    /// Cross-attention's keys and values of the first `sources`.
-    pub(super) fn cross(&self, sources: usize) -> KeysValues {
-        self.cross.clone().expect("the cache is put back after every change").first(sources)
+    /// Changes keys and values in place.
+    fn change(&mut self, change: impl Fn(Tensor<4>) -> Tensor<4>) {
+        self.0 = self.0.take().map(|held| KeysValues { keys: change(held.keys), values: change(held.values) });
     }
 
     /// Writes the step's keys and values `[rows, heads, 1, d_kv]` at each row's position and gives the first `keys` of
     /// all rows.
     pub(super) fn push(&mut self, new: KeysValues, positions: &[usize], keys: usize) -> KeysValues {
-        let own = self.own.take().expect("the cache is put back after every step");
+        let own = self.0.take().expect("the cache is put back after every step");
         let own =
             KeysValues { keys: write(own.keys, new.keys, positions), values: write(own.values, new.values, positions) };
         let KeysValues { keys: all, values } = own.clone().first(positions.len());
-        self.own = Some(own);
+        self.0 = Some(own);
         KeysValues { keys: all.narrow(2, 0, keys), values: values.narrow(2, 0, keys) }
     }
 }

@@ -1,10 +1,11 @@
 //! Encoded sources, and what the decoder sees of them. Both can be taken apart source by source and put together again, so
 //! that a source is encoded once for all who ask about it.
 
-use super::attention::KeysValues;
 use super::batch::mask_of;
+use super::keys_values::KeysValues;
 use super::slots::{ids, widen};
 use burn::tensor::{Device, Tensor};
+use std::sync::Arc;
 
 /// The encoder's output for a batch.
 #[derive(Debug, Clone)]
@@ -15,31 +16,43 @@ pub struct Encoded {
     pub(super) lengths: Vec<usize>,
 }
 
-/// What the decoder sees of encoded sources: cross-attention's keys and values of every layer.
+/// What the decoder sees of encoded sources: cross-attention's keys and values of every layer, each source's in memory of its own,
+/// where they stay whoever asks about it.
 #[derive(Debug, Clone)]
 pub struct Memory {
-    /// `[sources, heads, len, d_kv]` a layer.
-    pub(super) layers: Vec<KeysValues>,
-    /// Tokens of each source.
-    pub(super) lengths: Vec<usize>,
+    /// By source: `[1, heads, len, d_kv]` a layer.
+    sources: Vec<Arc<[KeysValues]>>,
 }
 
 /// What the decoder is to see of encoded sources, as far as it is computed.
 #[derive(Debug)]
 pub struct Remembering {
     pub(super) encoded: Encoded,
-    pub(super) layers: Vec<KeysValues>,
+    /// By source, as many as are encoded.
+    sources: Vec<Vec<KeysValues>>,
 }
 
 impl Remembering {
     /// Nothing yet of these sources.
     pub fn new(encoded: Encoded) -> Self {
-        Self { encoded, layers: Vec::new() }
+        Self { sources: vec![Vec::new(); encoded.rows()], encoded }
+    }
+
+    /// Layers that are there.
+    pub(super) fn layers(&self) -> usize {
+        self.sources.first().map_or(0, Vec::len)
+    }
+
+    /// Adds a layer, `[sources, heads, len, d_kv]`.
+    pub(super) fn push(&mut self, layer: &KeysValues) {
+        for (row, (source, len)) in self.sources.iter_mut().zip(&self.encoded.lengths).enumerate() {
+            source.push(layer.gathered(row, *len));
+        }
     }
 
     /// What the decoder sees, once no layer is missing.
     pub fn memory(self) -> Memory {
-        Memory { layers: self.layers, lengths: self.encoded.lengths }
+        Memory { sources: self.sources.into_iter().map(Into::into).collect() }
     }
 }
 
@@ -84,57 +97,50 @@ impl Encoded {
 impl Memory {
     /// Number of sources.
     pub fn rows(&self) -> usize {
-        self.lengths.len()
+        self.sources.len()
     }
 
-    /// These sources, in this order.
+    /// These sources, in this order; a source may be named more than once. Nothing is copied.
     pub fn select(&self, rows: &[usize]) -> Self {
-        let ids = ids(rows, &self.device());
-        let layers = self.layers.iter().map(|layer| layer.select(&ids)).collect();
-        Self { layers, lengths: pick(&self.lengths, rows) }
+        Self { sources: rows.iter().map(|row| Arc::clone(&self.sources[*row])).collect() }
     }
 
-    /// One source without padding, in memory of its own.
-    pub fn row(&self, row: usize) -> Self {
-        let (len, ids) = (self.lengths[row], ids(&[row], &self.device()));
-        let part = |tensor: &Tensor<4>| tensor.clone().narrow(2, 0, len).select(0, ids.clone());
-        let layer = |layer: &KeysValues| KeysValues { keys: part(&layer.keys), values: part(&layer.values) };
-        Self { layers: self.layers.iter().map(layer).collect(), lengths: vec![len] }
-    }
-
-    /// The sources of all parts, in their order.
+    /// The sources of all parts, in their order. Nothing is copied.
     pub fn join(parts: &[Self]) -> Self {
-        let lengths: Vec<usize> = parts.iter().flat_map(|part| part.lengths.iter().copied()).collect();
-        let width = lengths.iter().copied().max().unwrap_or(0);
-        let fitted = |tensor: &Tensor<4>| widen(narrowed(tensor.clone(), 2, width), 2, width);
-        let join = |layer: usize, of: fn(&KeysValues) -> &Tensor<4>| {
-            Tensor::cat(parts.iter().map(|part| fitted(of(&part.layers[layer]))).collect(), 0)
-        };
-        let layer = |at| KeysValues { keys: join(at, |layer| &layer.keys), values: join(at, |layer| &layer.values) };
-        Self { layers: (0..parts[0].layers.len()).map(layer).collect(), lengths }
+        Self { sources: parts.iter().flat_map(|part| part.sources.iter().cloned()).collect() }
+    }
+
+    /// Number of layers.
+    pub(super) fn layers(&self) -> usize {
+        self.sources[0].len()
+    }
+
+    /// Keys and values of a layer, source by source.
+    pub(super) fn layer(&self, layer: usize) -> Vec<&KeysValues> {
+        self.sources.iter().map(|source| &source[layer]).collect()
+    }
+
+    /// Tokens of each source.
+    pub(super) fn lengths(&self) -> Vec<usize> {
+        self.sources.iter().map(|source| source[0].width()).collect()
     }
 
     /// Bytes of the numbers.
     pub fn bytes(&self) -> usize {
-        let of = |tensor: &Tensor<4>| tensor.shape().num_elements() * tensor.dtype().size();
-        self.layers.iter().map(|layer| of(&layer.keys) + of(&layer.values)).sum()
-    }
-
-    /// Added to cross-attention scores, `[sources, 1, 1, len]`; `None` without padding.
-    pub(super) fn mask(&self) -> Option<Tensor<4>> {
-        mask_of(&self.lengths, self.layers[0].keys.dims()[2], &self.device())
+        self.sources.iter().flat_map(|source| source.iter()).map(KeysValues::bytes).sum()
     }
 
     pub(super) fn device(&self) -> Device {
-        self.layers[0].keys.device()
+        self.sources[0][0].keys.device()
     }
 
     /// The furthest that a number lies from that of another memory of the same sizes.
     #[cfg(test)]
     pub(crate) fn furthest(&self, other: &Self) -> f32 {
         let far = |a: &Tensor<4>, b: &Tensor<4>| (a.clone() - b.clone()).abs().max().into_scalar::<f32>();
-        let layers = self.layers.iter().zip(&other.layers);
-        layers.map(|(a, b)| far(&a.keys, &b.keys).max(far(&a.values, &b.values))).fold(0.0, f32::max)
+        let all = |memory: &Self| memory.sources.iter().flat_map(|source| source.to_vec()).collect::<Vec<_>>();
+        let each = all(self).into_iter().zip(all(other));
+        each.map(|(a, b)| far(&a.keys, &b.keys).max(far(&a.values, &b.values))).fold(0.0, f32::max)
     }
 }
 
@@ -168,20 +174,15 @@ mod tests {
         let order = [3, 0, 1];
         let parts: Vec<_> = order.iter().map(|row| encoded.row(*row)).collect();
         let joined = super::Encoded::join(&parts);
-        let parts: Vec<_> = order.iter().map(|row| memory.row(*row)).collect();
+        let parts: Vec<_> = order.iter().map(|row| memory.select(&[*row])).collect();
         let seen = super::Memory::join(&parts);
-        assert_eq!((joined.rows(), joined.hidden.dims()[1], seen.rows()), (3, 5, 3));
+        assert_eq!((joined.rows(), joined.hidden.dims()[1], seen.lengths()), (3, 5, vec![3, 5, 2]));
         assert_eq!(encoded.row(1).bytes(), 2 * encoded.hidden.dims()[2] * 4);
-        assert_eq!(floats(&joined.mask().unwrap()), floats(&seen.mask().unwrap()));
         for (at, row) in order.into_iter().enumerate() {
             let len = rows[row].len();
             let of = |hidden: &Tensor<3>, row| floats(&hidden.clone().narrow(0, row, 1).narrow(1, 0, len));
             assert_eq!(of(&joined.hidden, at), of(&encoded.hidden, row));
-            for (found, wanted) in seen.layers.iter().zip(&memory.layers) {
-                let of = |keys: &Tensor<4>, row| floats(&keys.clone().narrow(0, row, 1).narrow(2, 0, len));
-                assert_eq!(of(&found.keys, at), of(&wanted.keys, row));
-                assert_eq!(of(&found.values, at), of(&wanted.values, row));
-            }
+            assert_eq!(seen.select(&[at]).furthest(&memory.select(&[row])), 0.0);
         }
         let two = super::Encoded::join(&[encoded.select(&[1, 3]), encoded.row(1)]);
         assert_eq!((two.hidden.dims()[1], two.lengths.clone()), (3, vec![2, 3, 2]), "no wider than its longest source");

@@ -2,6 +2,7 @@
 
 use super::attention::Attention;
 use super::dropout::dropped;
+use super::keys_values::Attended;
 use super::score::Sources;
 use super::sharing::Sharing;
 use super::source::{ParameterSource, ParameterSpec, parameter_specs};
@@ -153,12 +154,14 @@ impl T5 {
         let inputs: Vec<&[u32]> = trees.iter().map(|tree| tree.ids.as_slice()).collect();
         let x = self.embed(&self.batch(&inputs)?);
         let context = |layer: usize, attention: &Attention| match sources {
-            Sources::Encoded(encoded, deltas) => attention.project_context(encoded.hidden.clone(), deltas),
-            Sources::Memory(memory) => memory.layers[layer].clone(),
+            Sources::Encoded(encoded, deltas) => {
+                Attended::Together(attention.project_context(encoded.hidden.clone(), deltas))
+            }
+            Sources::Memory(memory) => Attended::Apart(memory.layer(layer)),
         };
         let mask = match sources {
             Sources::Encoded(encoded, _) => encoded.mask(),
-            Sources::Memory(memory) => memory.mask(),
+            Sources::Memory(_) => None,
         };
         let sharing = Sharing::new(of, &self.device);
         let x = self.decoder.decode_trees(x, trees, context, mask.as_ref(), sharing.as_ref(), deltas);

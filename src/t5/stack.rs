@@ -1,10 +1,11 @@
 //! Encoder and decoder: blocks of norm, attention, norm, feed-forward with residuals.
 
-use super::attention::{Attention, Context, KeysValues};
+use super::attention::{Attention, Context};
 use super::cache::Cache;
 use super::dropout::dropped;
 use super::encoded::Remembering;
 use super::feed_forward::FeedForward;
+use super::keys_values::{Attended, KeysValues};
 use super::norm::Norm;
 use super::position_bias::{Bias, PositionBias, SelfBias};
 use super::sharing::Sharing;
@@ -130,7 +131,7 @@ impl Block {
         cross: Option<Context>,
         deltas: &dyn Deltas,
     ) -> Tensor<3> {
-        let own = Context { keys_values, bias: Some(bias), sharing: None };
+        let own = Context { attended: Attended::Together(keys_values), bias: Some(bias), sharing: None };
         let x = self.own.attend(x, &h, query, own, deltas);
         let x = match (&self.cross, cross) {
             (Some((norm, attention)), Some(cross)) => {
@@ -287,7 +288,8 @@ impl Stack {
         let mut bias = self.bias.start(&[(0..len).collect()], len, Some(causal), &device);
         for (index, block) in self.blocks.iter().enumerate() {
             let (_, attention) = block.cross.as_ref().expect("a decoder block has cross-attention");
-            let cross = Context { keys_values: context(attention), bias: mask.map(Bias::Whole), sharing: None };
+            let attended = Attended::Together(context(attention));
+            let cross = Context { attended, bias: mask.map(Bias::Whole), sharing: None };
             let projected = block.project(x.clone(), deltas);
             x = block.forward(x, projected, Bias::Whole(bias.of(index)), Some(cross), deltas);
         }
@@ -296,11 +298,11 @@ impl Stack {
 
     /// The decoder over trees of tokens: `x [rows, nodes, d]`, padded on the right, `-> [rows, nodes, d]`. `context` gives a
     /// layer's keys and values by source, as in [`Stack::decode`]; `sharing` says whose rows are whose.
-    pub(super) fn decode_trees(
+    pub(super) fn decode_trees<'a>(
         &self,
         mut x: Tensor<3>,
         trees: &[Tree],
-        context: impl Fn(usize, &Attention) -> KeysValues,
+        context: impl Fn(usize, &Attention) -> Attended<'a>,
         mask: Option<&Tensor<4>>,
         sharing: Option<&Sharing>,
         deltas: &dyn Deltas,
@@ -316,7 +318,7 @@ impl Stack {
         let mut bias = self.bias.between(depths.iter().map(|d| (d.as_slice(), d.as_slice())), Some(seen), &device);
         for (index, block) in self.blocks.iter().enumerate() {
             let (_, attention) = block.cross.as_ref().expect("a decoder block has cross-attention");
-            let cross = Context { keys_values: context(index, attention), bias: mask.map(Bias::Whole), sharing };
+            let cross = Context { attended: context(index, attention), bias: mask.map(Bias::Whole), sharing };
             let projected = block.project(x.clone(), deltas);
             x = block.forward(x, projected, Bias::Whole(bias.of(index)), Some(cross), deltas);
         }
@@ -328,12 +330,12 @@ impl Stack {
     pub(super) fn remember(&self, on: &mut Remembering, work: usize, deltas: &dyn Deltas) -> Option<usize> {
         let [batch, len, _] = on.encoded.hidden.dims();
         let mut left = work;
-        for block in &self.blocks[on.layers.len()..] {
+        for block in &self.blocks[on.layers()..] {
             if left == 0 {
                 return None;
             }
             let (_, attention) = block.cross.as_ref().expect("a decoder block has cross-attention");
-            on.layers.push(attention.project_context(on.encoded.hidden.clone(), deltas).gathered());
+            on.push(&attention.project_context(on.encoded.hidden.clone(), deltas));
             left = left.saturating_sub(batch * len * self.work.context);
         }
         Some(left)
@@ -347,11 +349,10 @@ impl Stack {
         let level = positions.iter().all(|position| position + 1 == keys);
         let queries: Vec<_> = if level { vec![vec![keys - 1]] } else { positions.iter().map(|p| vec![*p]).collect() };
         let mut bias = self.bias.start(&queries, keys, cache.step_mask(keys, &device), &device);
-        let (mask, sharing, sources) = (cache.cross_mask.clone(), cache.sharing.clone(), cache.sources());
+        let sharing = cache.sharing.clone();
         for (index, (block, layer)) in self.blocks.iter().zip(&mut cache.layers).enumerate() {
-            let keys_values = layer.cross(sources);
-            let bias_of_cross = mask.as_ref().map(Bias::Whole);
-            let cross = Context { keys_values, bias: bias_of_cross, sharing: sharing.as_ref() };
+            let (attended, mask) = cache.cross.context(index);
+            let cross = Context { attended, bias: mask, sharing: sharing.as_ref() };
             let mut projected = block.project(x.clone(), deltas);
             projected.keys_values = layer.push(projected.keys_values, &positions, keys);
             x = block.forward(x, projected, Bias::Whole(bias.of(index)), Some(cross), deltas);

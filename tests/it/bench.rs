@@ -142,6 +142,28 @@ fn many_adapters_are_timed_beside_the_bare_backbone() {
 }
 
 #[test]
+fn one_text_for_many_adapters_is_timed() {
+    let home = tempfile::tempdir().unwrap();
+    let model = fixture("tiny-v1.1");
+    for more in [&["--new-tokens", "3"][..], &["--score"]] {
+        let mut arguments = vec!["bench", "sharing", "--model", &model, "--json", "--adapters", "3", "--runs", "2"];
+        arguments.extend(more);
+        let found = json_of(home.path(), &arguments);
+        assert_eq!((&found["adapters"], &found["runs"]), (&json!(3), &json!(2)));
+        assert_eq!(found["new_tokens"], if more.len() == 2 { 3 } else { 0 });
+        for ratio in ["separate_to_shared", "separate_to_cached"] {
+            assert!(found[ratio]["ratio"].as_f64() > Some(0.0), "{found}");
+        }
+    }
+    fails(
+        home.path(),
+        &["bench", "sharing", "--model", &model, "--score", "--new-tokens", "3"],
+        2,
+        "cannot be used with",
+    );
+}
+
+#[test]
 fn a_server_is_put_under_load() {
     let home = tempfile::tempdir().unwrap();
     let kept = home.path().join("kept");

@@ -210,7 +210,10 @@ impl Asks {
                         }
                     }
                     if tokens != settings.max_new_tokens {
-                        bail!("{tokens} tokens were made instead of {}: their time says nothing", settings.max_new_tokens);
+                        bail!(
+                            "{tokens} tokens were made instead of {}: their time says nothing",
+                            settings.max_new_tokens
+                        );
                     }
                 }
             }

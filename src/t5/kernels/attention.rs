@@ -1,8 +1,9 @@
 //! Attention's scores, softmax and mix in one pass.
 
 use super::super::batch::MASKED;
+use super::super::keys_values::{Attended, KeysValues};
 use super::super::position_bias::Bias;
-use super::lanes::dot;
+use super::lanes::{dot, vectorised};
 use super::softmax::{Broadcast, normalise, softmax_with_bias};
 use super::tiles::{Multiply, WIDTH, height, lay};
 use super::{contiguous, fits, plain_input};
@@ -19,48 +20,54 @@ const BLOCK: usize = 96;
 /// Multiplications that one task takes at least.
 const WORK: usize = 1 << 16;
 
-/// `softmax(q kᵀ + bias) v`, heads side by side: `query [batch, heads, len, d]`, `keys` and `values [batch, heads, keys, d]`,
+/// `softmax(q kᵀ + bias) v`, heads side by side: `query [batch, heads, len, d]`, keys and values `[batch, heads, keys, d]`,
 /// `-> [batch, len, heads · d]`.
-pub(in super::super) fn attention(
-    query: Tensor<4>,
-    keys: Tensor<4>,
-    values: Tensor<4>,
-    bias: Option<Bias<'_>>,
-) -> Tensor<3> {
+pub(in super::super) fn attention(query: Tensor<4>, attended: Attended<'_>, bias: Option<Bias<'_>>) -> Tensor<3> {
     let biased = match &bias {
         None => true,
         Some(Bias::Whole(bias)) => is_plain(bias),
         Some(Bias::ByDistance(bias, _)) => is_plain(&bias.table) && bias.mask.as_ref().is_none_or(is_plain),
     };
-    if !biased || ![&query, &keys, &values].into_iter().all(is_plain) {
-        return attention_by(query, keys, values, bias.map(|bias| bias.whole()), |weights| weights);
+    let attends = match &attended {
+        Attended::Together(all) => is_plain(&all.keys) && is_plain(&all.values),
+        Attended::Apart(each) => each.iter().all(|row| is_plain(&row.keys) && is_plain(&row.values)) && bias.is_none(),
+    };
+    if !(biased && attends && is_plain(&query)) {
+        return attention_by(query, attended, bias, |weights| weights);
     }
     let [batch, heads, len, d] = query.dims();
-    let count = keys.dims()[2];
-    let scores = Shape::new([batch, heads, len, count]);
-    let [query, keys, values] = [query, keys, values].map(|tensor| rows_whole(plain_input(tensor)));
+    let rows = |tensor: Tensor<4>| rows_whole(plain_input(tensor));
+    let (keys, values): (Vec<_>, Vec<_>) = match attended {
+        Attended::Together(all) => (vec![rows(all.keys)], vec![rows(all.values)]),
+        Attended::Apart(each) => each.iter().map(|row| (rows(row.keys.clone()), rows(row.values.clone()))).unzip(),
+    };
+    let query = rows(query);
+    let width = keys.iter().map(|keys| keys.layout().shape()[2]).max().unwrap_or(0);
+    let mut seen_by: Vec<usize> = (0..batch).map(|row| keys[row.min(keys.len() - 1)].layout().shape()[2]).collect();
     let numbers; // of the bias
     let bias = match bias {
         None => Added::Nothing,
         Some(Bias::Whole(bias)) => {
             numbers = contiguous(plain_input(bias.clone()));
+            let scores = Shape::new([batch, heads, len, width]);
             Added::Whole(numbers.storage(), Broadcast::new(&scores, numbers.layout().shape()))
         }
         Some(Bias::ByDistance(bias, queries)) => {
             numbers = contiguous(plain_input(bias.table.clone()));
-            let mask = bias.mask.clone().map(|mask| contiguous(plain_input(mask)));
-            let seen = |row| mask.as_ref().map_or(count, |mask| seen(&mask.storage()[row * count..][..count]));
-            let seen = (0..batch).map(seen).collect();
-            Added::ByDistance { table: numbers.storage(), first: queries.start, seen }
+            if let Some(mask) = bias.mask.clone().map(|mask| contiguous(plain_input(mask))) {
+                seen_by = mask.storage::<f32>().chunks_exact(width).map(seen).collect();
+            }
+            Added::ByDistance(numbers.storage(), queries.start)
         }
     };
     let attention = Attention {
         arch: Arch::new(),
         query: Heads::new(&query),
-        keys: Heads::new(&keys),
-        values: Heads::new(&values),
+        keys: keys.iter().map(Heads::new).collect(),
+        values: values.iter().map(Heads::new).collect(),
         bias,
-        sizes: [heads, len, count, d],
+        seen: seen_by,
+        sizes: [heads, len, width, d],
     };
     let mut out = vec![0.0; batch * len * heads * d];
     if len <= FEW {
@@ -78,12 +85,16 @@ fn is_plain<const D: usize>(tensor: &Tensor<D>) -> bool {
 /// The same by plain operations, the softmax's weights `[batch, heads, len, keys]` as `change` makes them.
 pub(in super::super) fn attention_by(
     query: Tensor<4>,
-    keys: Tensor<4>,
-    values: Tensor<4>,
-    bias: Option<Tensor<4>>,
+    attended: Attended<'_>,
+    bias: Option<Bias<'_>>,
     change: impl FnOnce(Tensor<4>) -> Tensor<4>,
 ) -> Tensor<3> {
     let [batch, heads, len, d] = query.dims();
+    let (KeysValues { keys, values }, mask) = attended.together();
+    let bias = match (bias.map(|bias| bias.whole()), mask) {
+        (Some(bias), Some(mask)) => Some(bias + mask),
+        (bias, mask) => bias.or(mask),
+    };
     let scores = query.matmul(keys.swap_dims(2, 3)); // [batch, heads, len, keys]
     let mixed = change(softmax_with_bias(scores, bias)).matmul(values); // [batch, heads, len, d]
     mixed.swap_dims(1, 2).reshape([batch, len, heads * d])
@@ -121,10 +132,13 @@ impl<'a> Heads<'a> {
 struct Attention<'a> {
     arch: Arch,
     query: Heads<'a>,
-    keys: Heads<'a>,
-    values: Heads<'a>,
+    /// Of the whole batch, or of each of its rows.
+    keys: Vec<Heads<'a>>,
+    values: Vec<Heads<'a>>,
     bias: Added<'a>,
-    /// Heads, queries, keys, values of a head.
+    /// The keys of each row of the batch that are no padding.
+    seen: Vec<usize>,
+    /// Heads, queries, keys at most, values of a head.
     sizes: [usize; 4],
 }
 
@@ -132,14 +146,17 @@ struct Attention<'a> {
 enum Added<'a> {
     Nothing,
     Whole(&'a [f32], Broadcast),
-    ByDistance {
-        /// `[heads, 2 · keys − 1]`.
-        table: &'a [f32],
-        /// Where the first query stands among the keys.
-        first: usize,
-        /// The keys of each row of the batch that are no padding.
-        seen: Vec<usize>,
-    },
+    /// From a table `[heads, 2 · keys − 1]`; where the first query stands among the keys.
+    ByDistance(&'a [f32], usize),
+}
+
+/// A row of keys or values.
+#[inline(always)]
+fn row<'a>(of: &[Heads<'a>], batch: usize, head: usize, row: usize) -> &'a [f32] {
+    match of {
+        [all] => all.row(batch, head, row),
+        each => each[batch].row(0, head, row),
+    }
 }
 
 /// The keys up to the last one that a query sees: behind it are padding, or places that its row has not come to.
@@ -165,20 +182,24 @@ impl Attention<'_> {
         let each = out.par_chunks_mut(d).enumerate().with_min_len(least);
         each.for_each_init(Vec::new, |scores, (at, out)| {
             let (batch, query, head) = (at / heads / len, at / heads % len, at % heads);
-            let row = [batch, head, query];
-            scores.resize(self.seen(row), 0.0);
-            self.arch.dispatch(|| {
-                let q = self.query.row(batch, head, query);
-                for (key, score) in scores.iter_mut().enumerate() {
-                    *score = dot(q, self.keys.row(batch, head, key));
-                }
-                self.probabilities(row, scores);
-                for (key, p) in scores.iter().enumerate() {
-                    for (out, v) in out.iter_mut().zip(self.values.row(batch, head, key)) {
-                        *out += p * v;
+            let at = [batch, head, query];
+            scores.resize(self.seen(at), 0.0);
+            vectorised(
+                self.arch,
+                #[inline(always)]
+                || {
+                    let q = self.query.row(batch, head, query);
+                    for (key, score) in scores.iter_mut().enumerate() {
+                        *score = dot(q, row(&self.keys, batch, head, key));
                     }
-                }
-            });
+                    self.probabilities(at, scores);
+                    for (key, p) in scores.iter().enumerate() {
+                        for (out, v) in out.iter_mut().zip(row(&self.values, batch, head, key)) {
+                            *out += p * v;
+                        }
+                    }
+                },
+            );
         });
     }
 
@@ -201,7 +222,7 @@ impl Attention<'_> {
 
     /// One head of the queries from `first` on, as many as `out` has rows, which are `stride` apart.
     fn head(&self, scratch: &mut Scratch, [batch, head, first]: [usize; 3], out: &mut [f32], stride: usize) {
-        let (d, keys) = (self.sizes[3], self.seen_by_all(batch));
+        let (d, keys) = (self.sizes[3], self.seen[batch]);
         let (arch, height, rows) = (self.arch, height(self.arch), out.len().div_ceil(stride));
         lay(|row| self.query.row(batch, head, first + row), rows, d, height, &mut scratch.query);
         self.keys_as_panels(batch, head, &mut scratch.keys);
@@ -218,11 +239,15 @@ impl Attention<'_> {
             add: false,
             relu: false,
         });
-        arch.dispatch(|| {
-            for (row, scores) in scratch.scores.chunks_exact_mut(keys).enumerate() {
-                self.probabilities([batch, head, first + row], scores);
-            }
-        });
+        vectorised(
+            arch,
+            #[inline(always)]
+            || {
+                for (row, scores) in scratch.scores.chunks_exact_mut(keys).enumerate() {
+                    self.probabilities([batch, head, first + row], scores);
+                }
+            },
+        );
         let scores = &scratch.scores;
         lay(|row| &scores[row * keys..(row + 1) * keys], rows, keys, height, &mut scratch.laid);
         arch.dispatch(Multiply {
@@ -244,28 +269,18 @@ impl Attention<'_> {
         let [heads, len, keys, _] = self.sizes;
         match &self.bias {
             Added::Nothing => None,
-            Added::Whole(bias, at) => {
-                Some(&bias[at.row((batch * heads + head) * len + query) * keys..][..keys])
-            }
-            Added::ByDistance { table, first, .. } => {
+            Added::Whole(bias, at) => Some(&bias[at.row((batch * heads + head) * len + query) * keys..][..keys]),
+            Added::ByDistance(table, first) => {
                 Some(&table[head * (2 * keys - 1) + keys - 1 - (first + query)..][..keys])
             }
         }
     }
 
     /// The keys that a query has to look at.
-    fn seen(&self, row: [usize; 3]) -> usize {
+    fn seen(&self, at: [usize; 3]) -> usize {
         match &self.bias {
-            Added::Whole(..) => self.bias(row).map_or(self.sizes[2], seen),
-            _ => self.seen_by_all(row[0]),
-        }
-    }
-
-    /// The keys that the queries of a row of the batch have to look at.
-    fn seen_by_all(&self, batch: usize) -> usize {
-        match &self.bias {
-            Added::ByDistance { seen, .. } => seen[batch],
-            _ => self.sizes[2],
+            Added::Whole(..) => self.bias(at).map_or(self.sizes[2], seen),
+            _ => self.seen[at[0]],
         }
     }
 
@@ -280,14 +295,17 @@ impl Attention<'_> {
 
     /// `kᵀ` in panels: `[⌈keys / WIDTH⌉, d, WIDTH]`.
     fn keys_as_panels(&self, batch: usize, head: usize, panels: &mut Vec<f32>) {
-        let (d, keys) = (self.sizes[3], self.seen_by_all(batch));
+        let (d, keys) = (self.sizes[3], self.seen[batch]);
         panels.resize(keys.div_ceil(WIDTH) * d * WIDTH, 0.0);
         for (index, panel) in panels.chunks_exact_mut(d * WIDTH).enumerate() {
             let first = index * WIDTH;
             let none: &[f32] = &[];
             let mut rows = [none; WIDTH];
             let here = WIDTH.min(keys - first);
-            rows[..here].iter_mut().enumerate().for_each(|(key, row)| *row = self.keys.row(batch, head, first + key));
+            rows[..here]
+                .iter_mut()
+                .enumerate()
+                .for_each(|(key, row)| *row = self::row(&self.keys, batch, head, first + key));
             // what stands behind the last key is not read: any of them may stand there
             let last = rows[here - 1];
             rows[here..].fill(last);
@@ -302,10 +320,10 @@ impl Attention<'_> {
 
     /// `v` in panels: `[⌈d / WIDTH⌉, keys, WIDTH]`.
     fn values_as_panels(&self, batch: usize, head: usize, panels: &mut Vec<f32>) {
-        let (d, keys) = (self.sizes[3], self.seen_by_all(batch));
+        let (d, keys) = (self.sizes[3], self.seen[batch]);
         panels.resize(d.div_ceil(WIDTH) * keys * WIDTH, 0.0);
         for key in 0..keys {
-            for (panel, part) in self.values.row(batch, head, key).chunks(WIDTH).enumerate() {
+            for (panel, part) in row(&self.values, batch, head, key).chunks(WIDTH).enumerate() {
                 panels[(panel * keys + key) * WIDTH..][..part.len()].copy_from_slice(part);
             }
         }
@@ -319,8 +337,30 @@ mod tests {
     use super::super::testing::{close, leaf};
     use super::*;
 
+    fn together<'a>(keys: Tensor<4>, values: Tensor<4>) -> Attended<'a> {
+        Attended::Together(KeysValues { keys, values })
+    }
+
     fn twin(query: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, bias: Option<Tensor<4>>) -> Tensor<3> {
-        attention_by(query, keys, values, bias, |weights| weights)
+        attention_by(query, together(keys, values), bias.as_ref().map(Bias::Whole), |weights| weights)
+    }
+
+    /// Rows that lie apart are those side by side, their padding hidden.
+    #[test]
+    fn rows_apart_are_rows_together() {
+        let apart: Vec<_> = [5, 1, 33]
+            .into_iter()
+            .map(|keys| {
+                let [keys, values] = [1, 2].map(|seed| leaf([1, 3, keys, 12], 1.0, seed + keys as u64).inner());
+                KeysValues { keys, values }
+            })
+            .collect();
+        for len in [1, 9] {
+            let query = leaf([3, 3, len, 12], 1.0, 9).inner();
+            let found = attention(query.clone(), Attended::Apart(apart.iter().collect()), None);
+            let wanted = attention_by(query, Attended::Apart(apart.iter().collect()), None, |weights| weights);
+            close(found, wanted, 2e-6);
+        }
     }
 
     fn split(from: &Tensor<3>, heads: usize, part: usize) -> Tensor<4> {
@@ -335,7 +375,8 @@ mod tests {
     fn check_by_distance(heads: usize, lengths: &[usize], d: usize) {
         let (batch, len) = (lengths.len(), lengths.iter().copied().max().unwrap());
         let device = burn::tensor::Device::flex();
-        let bias = PositionBias { tables: vec![leaf([8, heads], 2.0, 4).inner()], max_distance: 20, bidirectional: true };
+        let bias =
+            PositionBias { tables: vec![leaf([8, heads], 2.0, 4).inner()], max_distance: 20, bidirectional: true };
         let mut bias = bias.whole(len, mask_of(lengths, len, &device), &device);
         let bias = bias.of(0);
         let projected = leaf([batch, len, 3 * heads * d], 1.0, 1).inner();
@@ -347,7 +388,7 @@ mod tests {
                 let count = step.min(len - first);
                 let query = query.clone().narrow(2, first, count);
                 let bias = Bias::ByDistance(bias, first..first + count);
-                let found = attention(query, keys.clone(), values.clone(), Some(bias));
+                let found = attention(query, together(keys.clone(), values.clone()), Some(bias));
                 close(found, wanted.clone().narrow(1, first, count), 2e-6);
             }
         }
@@ -371,14 +412,15 @@ mod tests {
         let context = leaf([batch, keys, 2 * heads * d], 1.0, 2).inner();
         let (k, v) = (split(context.clone(), keys, 0), split(context, keys, 1));
         let bias = bias.map(|shape| leaf(shape, 2.0, 3).inner());
-        let found = attention(query.clone(), k.clone(), v.clone(), bias.as_ref().map(Bias::Whole));
+        let found = attention(query.clone(), together(k.clone(), v.clone()), bias.as_ref().map(Bias::Whole));
         close(found, twin(query.clone(), k.clone(), v.clone(), bias.clone()), 2e-6);
         // keys and values of a cache with room
         let cached = |part: Tensor<4>| {
             let room = Tensor::zeros([batch, heads, 3, d], &part.device());
             Tensor::cat(vec![part, room], 2).narrow(2, 0, keys)
         };
-        let found = attention(query.clone(), cached(k.clone()), cached(v.clone()), bias.as_ref().map(Bias::Whole));
+        let found =
+            attention(query.clone(), together(cached(k.clone()), cached(v.clone())), bias.as_ref().map(Bias::Whole));
         close(found, twin(query, k, v, bias), 2e-6);
     }
 
@@ -396,7 +438,7 @@ mod tests {
     fn what_is_no_number_stays_none() {
         for len in [1, 8] {
             let broken = Tensor::<4>::full([1, 1, len, 4], f32::NAN, &burn::tensor::Device::flex());
-            let found = attention(broken.clone(), broken.clone(), broken, None);
+            let found = attention(broken.clone(), together(broken.clone(), broken), None);
             assert!(found.into_data().try_into_vec::<f32>().unwrap().iter().all(|value| value.is_nan()), "{len}");
         }
     }

@@ -1,6 +1,6 @@
 //! The loss's log-probabilities.
 
-use super::lanes::{exp, for_rows, max};
+use super::lanes::{exp, for_rows, max, vectorised};
 use super::{Kernel, fits, plain, plain_input, rows, tensor, tracked, tracked_input};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Int, Shape, Tensor, TensorData, activation::log_softmax};
@@ -26,16 +26,24 @@ fn twin(logits: Tensor<2>, targets: &[u32]) -> Tensor<1> {
 
 /// `ln Σ exp(s)` of one row; not a finite number where a score is NaN or +∞, or all are −∞.
 pub(in super::super) fn log_sum_exp(scores: &[f32]) -> f32 {
-    Arch::new().dispatch(|| {
-        // neither `max` nor `exp` keeps what is no number
-        let broken = scores.iter().fold(false, |found, score| found | score.is_nan());
-        if broken { f32::NAN } else { log_sum_exp_of(scores) }
-    })
+    vectorised(
+        Arch::new(),
+        #[inline(always)]
+        || {
+            // neither `max` nor `exp` keeps what is no number
+            let broken = scores.iter().fold(false, |found, score| found | score.is_nan());
+            if broken { f32::NAN } else { log_sum_exp_of(scores) }
+        },
+    )
 }
 
 /// The greatest of numbers; −∞ of none.
 pub(in super::super) fn greatest(scores: &[f32]) -> f32 {
-    Arch::new().dispatch(|| max(scores))
+    vectorised(
+        Arch::new(),
+        #[inline(always)]
+        || max(scores),
+    )
 }
 
 #[derive(Debug)]
@@ -68,7 +76,13 @@ impl Kernel<1> for TargetLogProbability {
         let values = logits.storage::<f32>();
         let row = |row: usize| &values[row * width..(row + 1) * width];
         let mut sums = vec![0.0; count];
-        for_rows(&mut sums, 1, width, |at, out| out[0] = log_sum_exp_of(row(at)));
+        for_rows(
+            &mut sums,
+            1,
+            width,
+            #[inline(always)]
+            |at, out| out[0] = log_sum_exp_of(row(at)),
+        );
         let found = self.targets.iter().enumerate().map(|(at, id)| row(at)[*id as usize] - sums[at]).collect();
         let shape = Shape::new([count]);
         (tensor(found, shape.clone()), (logits.clone(), tensor(sums, shape)))
@@ -79,13 +93,19 @@ impl Kernel<1> for TargetLogProbability {
         let (mut logits, sums) = saved;
         let (_, width) = rows(&logits);
         let (sums, gradient) = (sums.storage::<f32>(), gradient.storage::<f32>());
-        for_rows(logits.storage_mut::<f32>(), width, width, |row, values| {
-            let (g, log_sum) = (gradient[row], sums[row]);
-            for value in values.iter_mut() {
-                *value = -g * exp(*value - log_sum);
-            }
-            values[self.targets[row] as usize] += g;
-        });
+        for_rows(
+            logits.storage_mut::<f32>(),
+            width,
+            width,
+            #[inline(always)]
+            |row, values| {
+                let (g, log_sum) = (gradient[row], sums[row]);
+                for value in values.iter_mut() {
+                    *value = -g * exp(*value - log_sum);
+                }
+                values[self.targets[row] as usize] += g;
+            },
+        );
         [Some(logits)]
     }
 }

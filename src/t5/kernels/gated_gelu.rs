@@ -48,12 +48,18 @@ impl Kernel<1> for GatedGelu {
         let (count, width) = rows(&x);
         let (half, values) = (width / 2, x.storage::<f32>());
         let mut out = vec![0.0; count * half];
-        for_rows(&mut out, half, width, |row, out| {
-            let (a, b) = values[row * width..(row + 1) * width].split_at(half);
-            for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                *out = a * sigmoid_of(*a) * b;
-            }
-        });
+        for_rows(
+            &mut out,
+            half,
+            width,
+            #[inline(always)]
+            |row, out| {
+                let (a, b) = values[row * width..(row + 1) * width].split_at(half);
+                for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+                    *out = a * sigmoid_of(*a) * b;
+                }
+            },
+        );
         let mut shape = x.layout().shape().clone();
         let last = shape.num_dims() - 1;
         shape[last] = half;
@@ -64,17 +70,23 @@ impl Kernel<1> for GatedGelu {
         let (_, width) = rows(&x);
         let (half, values, gradient) = (width / 2, x.storage::<f32>(), gradient.storage::<f32>());
         let mut out = vec![0.0; values.len()];
-        for_rows(&mut out, width, width, |row, out| {
-            let (a, b) = values[row * width..(row + 1) * width].split_at(half);
-            let (da, db) = out.split_at_mut(half);
-            let g = &gradient[row * half..(row + 1) * half];
-            for i in 0..half {
-                let s = sigmoid_of(a[i]);
-                let slope = 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * a[i] * a[i]);
-                da[i] = g[i] * b[i] * (s + a[i] * s * (1.0 - s) * slope);
-                db[i] = g[i] * a[i] * s;
-            }
-        });
+        for_rows(
+            &mut out,
+            width,
+            width,
+            #[inline(always)]
+            |row, out| {
+                let (a, b) = values[row * width..(row + 1) * width].split_at(half);
+                let (da, db) = out.split_at_mut(half);
+                let g = &gradient[row * half..(row + 1) * half];
+                for i in 0..half {
+                    let s = sigmoid_of(a[i]);
+                    let slope = 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * a[i] * a[i]);
+                    da[i] = g[i] * b[i] * (s + a[i] * s * (1.0 - s) * slope);
+                    db[i] = g[i] * a[i] * s;
+                }
+            },
+        );
         [Some(tensor(out, x.layout().shape().clone()))]
     }
 }

@@ -1,6 +1,7 @@
 //! The product by a weight of 8 bits a value, for serving alone: each column has a scale, and so has each row of the input, which
 //! is rounded to 8 bits as it comes. Sums are exact, in 32 bits.
 
+use super::lanes::vectorised;
 use super::parted::{Matrix, Then, product};
 use super::tiles::WIDTH;
 use super::{contiguous, plain_input, rows, tensor};
@@ -170,7 +171,11 @@ impl Matrix for Rounded {
             let first = row / HEIGHT * HEIGHT;
             let height = HEIGHT.min(rows - first);
             let tile = &mut laid.groups[first * groups..(first + height) * groups];
-            laid.scales[row] = arch.dispatch(|| round_row(x, tile, row - first, height));
+            laid.scales[row] = vectorised(
+                arch,
+                #[inline(always)]
+                || round_row(x, tile, row - first, height),
+            );
         }
     }
 
@@ -194,16 +199,20 @@ impl Matrix for Rounded {
                 let inputs = &laid.groups[first * groups..(first + height) * groups];
                 let mut sums = [[0; WIDTH]; HEIGHT];
                 self.instructions.tile(inputs, lines, &mut sums[..height]);
-                arch.dispatch(|| {
-                    for (row, sums) in sums[..height].iter().enumerate() {
-                        let scale = laid.scales[first + row];
-                        let out = &mut out[(first + row) * stride + at * WIDTH..][..width];
-                        for (((out, sum), unit), shift) in out.iter_mut().zip(sums).zip(scales).zip(shifts) {
-                            let y = (sum - shift) as f32 * (scale * unit) + if then.add { *out } else { 0.0 };
-                            *out = if then.relu && y < 0.0 { 0.0 } else { y };
+                vectorised(
+                    arch,
+                    #[inline(always)]
+                    || {
+                        for (row, sums) in sums[..height].iter().enumerate() {
+                            let scale = laid.scales[first + row];
+                            let out = &mut out[(first + row) * stride + at * WIDTH..][..width];
+                            for (((out, sum), unit), shift) in out.iter_mut().zip(sums).zip(scales).zip(shifts) {
+                                let y = (sum - shift) as f32 * (scale * unit) + if then.add { *out } else { 0.0 };
+                                *out = if then.relu && y < 0.0 { 0.0 } else { y };
+                            }
                         }
-                    }
-                });
+                    },
+                );
             }
         }
     }
@@ -237,7 +246,11 @@ impl Instructions {
             Self::Vnni => x86::tile_vnni(inputs, lines, sums),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(simd) => x86::tile_avx2(simd, inputs, lines, sums),
-            Self::Plain(arch) => arch.dispatch(|| tile_plainly(inputs, lines, sums)),
+            Self::Plain(arch) => vectorised(
+                arch,
+                #[inline(always)]
+                || tile_plainly(inputs, lines, sums),
+            ),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Multiplications and additions are kept apart (no fused multiply-add), so that all processors give the same bits.
 
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 /// Values that are summed side by side: one register of AVX-512.
@@ -11,19 +11,43 @@ const LANES: usize = 16;
 /// Values that one task takes at least.
 const BLOCK: usize = 1 << 14;
 
+/// Work whose calls are all inlined.
+struct Inlined<F>(F);
+
+impl<R, F: FnMut() -> R> NullaryFnOnce for Inlined<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn call(mut self) -> R {
+        (self.0)()
+    }
+}
+
+/// Does `work` compiled for what the processor has. It must be a closure that is always inlined (`#[inline(always)]` before it), and so
+/// must its calls be: what stays a call is compiled for the least of processors. That is why it does not go to `dispatch` as it is,
+/// which calls a closure through `FnOnce`, which stays one.
+#[inline(always)]
+pub(crate) fn vectorised<R>(arch: Arch, work: impl FnMut() -> R) -> R {
+    arch.dispatch(Inlined(work))
+}
+
 /// Calls `work(row, values)` for every row of `width` values, in parallel where there are many; `cost` is how many values it
 /// looks at for a row.
 ///
-/// `work` is compiled for each instruction set, so it must be a closure whose calls are all inlined.
+/// `work` is as for [`vectorised`].
 pub(super) fn for_rows(out: &mut [f32], width: usize, cost: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let arch = Arch::new();
     let block = (BLOCK / cost.max(1)).max(1);
     let one = |(index, rows): (usize, &mut [f32])| {
-        arch.dispatch(|| {
-            for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-                work(index * block + i, row);
-            }
-        });
+        vectorised(
+            arch,
+            #[inline(always)]
+            || {
+                for (i, row) in rows.chunks_exact_mut(width).enumerate() {
+                    work(index * block + i, row);
+                }
+            },
+        );
     };
     if out.len() <= block * width {
         out.chunks_mut(block * width).enumerate().for_each(one);
@@ -38,7 +62,11 @@ pub(super) fn sum_rows(count: usize, width: usize, add: impl Fn(usize, &mut [f32
     let block = (BLOCK / width.max(1)).max(1);
     let one = |start: usize| {
         let mut sum = vec![0.0; width];
-        arch.dispatch(|| (start..count.min(start + block)).for_each(|row| add(row, &mut sum)));
+        vectorised(
+            arch,
+            #[inline(always)]
+            || (start..count.min(start + block)).for_each(|row| add(row, &mut sum)),
+        );
         sum
     };
     let starts: Vec<usize> = (0..count).step_by(block).collect();

@@ -21,6 +21,7 @@ pub(super) use cross_entropy::{greatest, log_sum_exp};
 pub(super) use gated_gelu::gated_gelu;
 pub(crate) use gated_gelu::gelu_new;
 pub(super) use int8::Int8;
+pub(crate) use lanes::vectorised;
 pub(super) use product::Panels;
 pub(super) use rms_norm::{normalised, rms_norm};
 

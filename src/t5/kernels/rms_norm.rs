@@ -47,13 +47,19 @@ impl Kernel<2> for RmsNorm {
         let (_, width) = rows(&x);
         let (values, w) = (x.storage::<f32>(), weight.storage::<f32>());
         let mut out = vec![0.0; values.len()];
-        for_rows(&mut out, width, width, |row, out| {
-            let x = &values[row * width..(row + 1) * width];
-            let scale = self.scale(x);
-            for ((out, x), w) in out.iter_mut().zip(x).zip(w) {
-                *out = x * scale * w;
-            }
-        });
+        for_rows(
+            &mut out,
+            width,
+            width,
+            #[inline(always)]
+            |row, out| {
+                let x = &values[row * width..(row + 1) * width];
+                let scale = self.scale(x);
+                for ((out, x), w) in out.iter_mut().zip(x).zip(w) {
+                    *out = x * scale * w;
+                }
+            },
+        );
         (tensor(out, x.layout().shape().clone()), [x, weight])
     }
 
@@ -64,27 +70,38 @@ impl Kernel<2> for RmsNorm {
         let (values, w, gradient) = (x.storage::<f32>(), weight.storage::<f32>(), gradient.storage::<f32>());
         let dx = wanted[0].then(|| {
             let mut out = vec![0.0; values.len()];
-            for_rows(&mut out, width, width, |row, out| {
-                let (x, g) = (&values[row * width..(row + 1) * width], &gradient[row * width..(row + 1) * width]);
-                let scale = self.scale(x);
-                for ((out, g), w) in out.iter_mut().zip(g).zip(w) {
-                    *out = g * w;
-                }
-                let pull = dot(out, x) * scale * scale / width as f32;
-                for (out, x) in out.iter_mut().zip(x) {
-                    *out = scale * (*out - x * pull);
-                }
-            });
+            for_rows(
+                &mut out,
+                width,
+                width,
+                #[inline(always)]
+                |row, out| {
+                    let (x, g) = (&values[row * width..(row + 1) * width], &gradient[row * width..(row + 1) * width]);
+                    let scale = self.scale(x);
+                    for ((out, g), w) in out.iter_mut().zip(g).zip(w) {
+                        *out = g * w;
+                    }
+                    let pull = dot(out, x) * scale * scale / width as f32;
+                    for (out, x) in out.iter_mut().zip(x) {
+                        *out = scale * (*out - x * pull);
+                    }
+                },
+            );
             tensor(out, x.layout().shape().clone())
         });
         let dw = wanted[1].then(|| {
-            let sum = sum_rows(count, width, |row, sum| {
-                let (x, g) = (&values[row * width..(row + 1) * width], &gradient[row * width..(row + 1) * width]);
-                let scale = self.scale(x);
-                for ((sum, x), g) in sum.iter_mut().zip(x).zip(g) {
-                    *sum += g * x * scale;
-                }
-            });
+            let sum = sum_rows(
+                count,
+                width,
+                #[inline(always)]
+                |row, sum| {
+                    let (x, g) = (&values[row * width..(row + 1) * width], &gradient[row * width..(row + 1) * width]);
+                    let scale = self.scale(x);
+                    for ((sum, x), g) in sum.iter_mut().zip(x).zip(g) {
+                        *sum += g * x * scale;
+                    }
+                },
+            );
             tensor(sum, weight.layout().shape().clone())
         });
         [dx, dw]

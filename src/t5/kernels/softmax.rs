@@ -71,13 +71,19 @@ fn gradient_of_scores(p: &FlexTensor, gradient: &FlexTensor) -> FlexTensor {
     let (_, width) = rows(p);
     let (p_values, g) = (p.storage::<f32>(), gradient.storage::<f32>());
     let mut out = vec![0.0; p_values.len()];
-    for_rows(&mut out, width, width, |row, out| {
-        let (p, g) = (&p_values[row * width..(row + 1) * width], &g[row * width..(row + 1) * width]);
-        let mean = dot(p, g);
-        for ((out, p), g) in out.iter_mut().zip(p).zip(g) {
-            *out = p * (g - mean);
-        }
-    });
+    for_rows(
+        &mut out,
+        width,
+        width,
+        #[inline(always)]
+        |row, out| {
+            let (p, g) = (&p_values[row * width..(row + 1) * width], &g[row * width..(row + 1) * width]);
+            let mean = dot(p, g);
+            for ((out, p), g) in out.iter_mut().zip(p).zip(g) {
+                *out = p * (g - mean);
+            }
+        },
+    );
     tensor(out, p.layout().shape().clone())
 }
 
@@ -86,7 +92,13 @@ impl Kernel<1> for Softmax {
 
     fn forward(&self, [mut scores]: [FlexTensor; 1]) -> (FlexTensor, FlexTensor) {
         let (_, width) = rows(&scores);
-        for_rows(scores.storage_mut::<f32>(), width, width, |_, row| normalise(row));
+        for_rows(
+            scores.storage_mut::<f32>(),
+            width,
+            width,
+            #[inline(always)]
+            |_, row| normalise(row),
+        );
         (scores.clone(), scores)
     }
 
@@ -102,13 +114,19 @@ impl Kernel<2> for Softmax {
         let (_, width) = rows(&scores);
         let shape = bias.layout().shape().clone();
         let (at, bias) = (Broadcast::new(scores.layout().shape(), &shape), bias.storage::<f32>());
-        for_rows(scores.storage_mut::<f32>(), width, width, |row, values| {
-            let start = at.row(row) * width;
-            for (value, bias) in values.iter_mut().zip(&bias[start..start + width]) {
-                *value += bias;
-            }
-            normalise(values);
-        });
+        for_rows(
+            scores.storage_mut::<f32>(),
+            width,
+            width,
+            #[inline(always)]
+            |row, values| {
+                let start = at.row(row) * width;
+                for (value, bias) in values.iter_mut().zip(&bias[start..start + width]) {
+                    *value += bias;
+                }
+                normalise(values);
+            },
+        );
         (scores.clone(), (scores, shape))
     }
 
@@ -121,13 +139,18 @@ impl Kernel<2> for Softmax {
             let each = count / at.scores[0];
             let len = shape.num_elements();
             // one task a row of the batch, each with a sum of its own
-            let sum = sum_rows(at.scores[0], len, |batch, sum| {
-                for row in batch * each..(batch + 1) * each {
-                    let start = at.row(row) * width;
-                    let add = &values[row * width..(row + 1) * width];
-                    sum[start..start + width].iter_mut().zip(add).for_each(|(sum, add)| *sum += add);
-                }
-            });
+            let sum = sum_rows(
+                at.scores[0],
+                len,
+                #[inline(always)]
+                |batch, sum| {
+                    for row in batch * each..(batch + 1) * each {
+                        let start = at.row(row) * width;
+                        let add = &values[row * width..(row + 1) * width];
+                        sum[start..start + width].iter_mut().zip(add).for_each(|(sum, add)| *sum += add);
+                    }
+                },
+            );
             tensor(sum, shape.clone())
         });
         [wanted[0].then_some(scores), bias]

@@ -1,0 +1,72 @@
+//! Keys and values: of a layer's rows side by side, or of each source where it lies.
+
+use super::batch::mask_of;
+use super::slots::widen;
+use burn::tensor::Tensor;
+
+/// Keys and values of one layer, each `[batch, heads, keys, d_kv]`.
+#[derive(Debug, Clone)]
+pub(super) struct KeysValues {
+    pub(super) keys: Tensor<4>,
+    pub(super) values: Tensor<4>,
+}
+
+/// The keys and values that a batch of queries attends to.
+#[expect(clippy::large_enum_variant, reason = "one a call, on the stack")]
+pub(super) enum Attended<'a> {
+    /// Of all rows, as wide as the widest; a bias hides what pads the others.
+    Together(KeysValues),
+    /// Of each row of the batch by itself, `[1, heads, keys, d_kv]`, each as wide as it is.
+    Apart(Vec<&'a KeysValues>),
+}
+
+impl KeysValues {
+    /// The first rows.
+    pub(super) fn first(self, rows: usize) -> Self {
+        Self { keys: self.keys.narrow(0, 0, rows), values: self.values.narrow(0, 0, rows) }
+    }
+
+    /// The first `len` places of one row in memory of its own, each head's places side by side, as they are read at every step.
+    pub(super) fn gathered(&self, row: usize, len: usize) -> Self {
+        let gather = |tensor: &Tensor<4>| {
+            let [_, heads, _, d_kv] = tensor.dims();
+            let places = tensor.clone().narrow(0, row, 1).narrow(2, 0, len);
+            // a reshape that merges dimensions copies what does not lie so
+            places.reshape([heads * len * d_kv]).reshape([1, heads, len, d_kv])
+        };
+        Self { keys: gather(&self.keys), values: gather(&self.values) }
+    }
+
+    /// Places of each row.
+    pub(super) fn width(&self) -> usize {
+        self.keys.dims()[2]
+    }
+
+    /// Bytes of the numbers.
+    pub(super) fn bytes(&self) -> usize {
+        let of = |tensor: &Tensor<4>| tensor.shape().num_elements() * tensor.dtype().size();
+        of(&self.keys) + of(&self.values)
+    }
+}
+
+impl Attended<'_> {
+    /// Side by side, with what hides the padding of those that stood apart, `[batch, 1, 1, keys]`.
+    pub(super) fn together(self) -> (KeysValues, Option<Tensor<4>>) {
+        match self {
+            Self::Together(keys_values) => (keys_values, None),
+            Self::Apart(each) => side_by_side(&each),
+        }
+    }
+}
+
+/// Rows `[1, heads, keys, d_kv]` as one batch, as wide as the widest, with what hides the padding, `[batch, 1, 1, keys]`.
+pub(super) fn side_by_side(each: &[&KeysValues]) -> (KeysValues, Option<Tensor<4>>) {
+    let lengths: Vec<usize> = each.iter().map(|row| row.width()).collect();
+    let width = lengths.iter().copied().max().unwrap_or(0);
+    let join = |of: fn(&KeysValues) -> &Tensor<4>| {
+        Tensor::cat(each.iter().map(|row| widen(of(row).clone(), 2, width)).collect(), 0)
+    };
+    let all = KeysValues { keys: join(|row| &row.keys), values: join(|row| &row.values) };
+    let mask = mask_of(&lengths, width, &all.keys.device());
+    (all, mask)
+}
