@@ -36,7 +36,7 @@ fn describe() {
     describe_histogram!("s3delta_batch_size", "Rows of one forward");
     describe_histogram!("s3delta_batch_distinct_adapters", "Adapters in one forward");
     describe_counter!("s3delta_requests_total", "Requests by route and outcome; abandoned: the client left");
-    describe_counter!("s3delta_streams_total", "Streams that began, by route and outcome");
+    describe_counter!("s3delta_streams_total", "Streams of completions that began, by route and outcome");
     describe_counter!("s3delta_adapter_load_failures_total", "Adapters that could not be read or do not fit");
     describe_gauge!("s3delta_adapter_resident", "Adapters in memory");
     describe_gauge!("s3delta_adapter_resident_bytes", "Bytes of the adapters in memory");

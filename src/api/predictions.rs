@@ -216,9 +216,9 @@ impl Question {
         engine: &serve::Engine,
         list: &List,
     ) -> Result<Answer> {
+        let (place, _entry) = list.enter(self.model.adapter.as_deref(), deadline).await?;
         let (ids, targets) = (self.inputs[input].clone(), self.targets.clone());
         let tokens = ids.len();
-        let (place, _entry) = list.enter(self.model.adapter.as_deref(), deadline).await?;
         let request = ScoreRequest { adapter: self.model.adapter.clone(), ids, targets };
         let mut scoring = engine.score_at(place, request, deadline)?;
         let scores = (&mut scoring).await.unwrap_or(Err(serve::Error::Stopped))?;

@@ -16,8 +16,6 @@ pub(super) struct Running {
     generate: Generate,
     adapter: Option<Arc<Single>>,
     sequences: Sequences,
-    /// Tokens of its source.
-    source: usize,
     /// Steps so far.
     steps: usize,
     /// When the last step was made, or when the request was queued.
@@ -28,10 +26,9 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn new(mut generate: Generate, adapter: Option<Arc<Single>>) -> Self {
-        let ids = std::mem::take(&mut generate.request.ids);
-        let source = ids.len();
-        let sequences = Sequences::new(Arc::clone(&generate.request.settings), ids);
-        Self { last: generate.queued, generate, adapter, sequences, source, steps: 0, failed: false }
+        let source = std::mem::take(&mut generate.request.ids);
+        let sequences = Sequences::new(Arc::clone(&generate.request.settings), source);
+        Self { last: generate.queued, generate, adapter, sequences, steps: 0, failed: false }
     }
 
     pub(super) fn fail(self, error: Error) {
@@ -138,9 +135,9 @@ impl Decoding {
         self.running.iter().map(|running| running.sequences.rows_ahead()).sum()
     }
 
-    /// Tokens of all sources.
+    /// Tokens of all sources, those that rows share once.
     pub(super) fn source_tokens(&self) -> usize {
-        self.running.iter().map(|running| running.source).sum()
+        self.state.as_ref().map_or(0, |state| state.cache.source_tokens())
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -312,7 +312,7 @@ impl EngineThread {
         let mut free = max_batch_rows - self.decoding.rows();
         let mut decoded = self.decoding.source_tokens();
         let (mut rows, mut width, mut positions) = (0, 0, 0);
-        let mut encodings: Vec<&Key> = Vec::new();
+        let mut memories: Vec<&Key> = Vec::new();
         let mut joins = vec![false; self.waiting.len()];
         let mut turns: Vec<usize> = (0..self.waiting.len()).collect();
         turns.sort_by_key(|at| self.waiting[*at].turn); // stable: of equals the one that came first
@@ -323,22 +323,21 @@ impl EngineThread {
             if matches!(adapter, Slot::Loading) {
                 continue;
             }
-            let source = if needed > 0 { command.ids().len() } else { 0 };
-            if needed > free || (decoded > 0 && decoded + source > max_decoded_tokens) {
+            // keys and values that are there already take no room
+            let computes = !self.sources.knows(keys) && !memories.contains(&&keys.memory);
+            let source = if computes { command.ids().len() } else { 0 };
+            if needed > free || (decoded > 0 && source > 0 && decoded + source > max_decoded_tokens) {
                 free = 0; // small requests must not keep a large one waiting for ever
                 continue;
             }
-            // a source that is there already takes no room in the encoder's pass
-            let encodes = !self.sources.knows(keys) && !encodings.contains(&&keys.encoded);
-            let wider = if encodes { width.max(command.ids().len()) } else { width };
-            let encoded = encodings.len() + usize::from(encodes);
+            let (wider, computed) = (width.max(source), memories.len() + usize::from(computes));
             // the decoder's part is limited as well, so that rows under way are not held up for long
             let scored = positions + own;
-            let full = rows == max_batch_rows || encoded * wider > most || scored > scoring::POSITIONS;
+            let full = rows == max_batch_rows || computed * wider > most || scored > scoring::POSITIONS;
             if rows > 0 && full {
                 break;
             }
-            encodings.extend(encodes.then_some(&keys.encoded));
+            memories.extend(computes.then_some(&keys.memory));
             (rows, width, positions) = (rows + 1, wider, scored);
             (free, decoded) = (free - needed, decoded + source);
             joins[at] = true;

@@ -1,7 +1,7 @@
 //! The handle to the engine thread: requests go through one bounded queue, replies come back by channels.
 //!
 //! One thread owns the model. The queue is bounded by places, which requests hold until they join a batch. A full queue is an
-//! error at once, never a wait; a request whose client left answers `true` to `is_abandoned`, so that the engine skips it. This
+//! error at once, a wait only within a [`List`](super::List); a request whose client left answers `true` to `is_abandoned`, so that the engine skips it. This
 //! file never touches a tensor.
 
 use super::generation::{Generate, GenerateRequest, Generation};
@@ -234,11 +234,6 @@ impl Engine {
     /// What the engine thread watches to know that it is to end.
     pub(super) fn stop_signal(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
-    }
-
-    /// Requests that the queue holds.
-    pub fn queue_capacity(&self) -> usize {
-        self.places.capacity()
     }
 
     /// The places, which the engine thread tells how many adapters share them.

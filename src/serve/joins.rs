@@ -122,10 +122,11 @@ fn long_sources_wait_for_one_another() {
         thread.serve_all();
         assert!(asked.iter_mut().all(|one| matches!(events(one).last(), Some(Event::Finished { .. }))));
     };
-    check(&[50, 50, 50], 2);
+    check(&[50, 50, 50], 3); // the same source
+    check(&[50, 49, 48], 2);
     check(&[200, 5], 1);
     check(&[5, 200], 1);
-    check(&[60, 60, 5], 1);
+    check(&[60, 59, 5], 1);
 }
 
 /// Whoever leaves a group that joins takes along what was still to be computed.
@@ -174,22 +175,24 @@ fn a_group_that_joins_goes_on_without_those_who_left() {
 async fn a_list_waits_for_places() {
     use futures_util::FutureExt;
     let zoo = Zoo::new();
-    let settings = Settings { queue: 3, ..Settings::default() };
+    let settings = Settings { queue: 4, ..Settings::default() };
     let (engine, _thread) = engine(&zoo.backbone, settings, zoo.files.reader());
     let list = List::new(&engine);
-    let full = engine.generate(generate(None, &source(4, 1), 3)).unwrap();
     let mut held: Vec<_> = [list.enter(None, None).await.unwrap(), list.enter(None, None).await.unwrap()].into();
-    assert_eq!(List::new(&engine).enter(None, None).await.unwrap_err(), Error::QueueFull { capacity: 3 });
     let soon = Instant::now() + Duration::from_millis(20);
-    assert_eq!(list.enter(None, Some(soon)).await.unwrap_err(), Error::TimedOut);
+    assert_eq!(list.enter(None, Some(soon)).await.unwrap_err(), Error::TimedOut, "half of the places are taken");
+    let others: Vec<_> = (0..2).map(|_| engine.generate(generate(None, &source(4, 1), 3)).unwrap()).collect();
+    assert_eq!(List::new(&engine).enter(None, None).await.unwrap_err(), Error::QueueFull { capacity: 4 });
     let mut next = Box::pin(list.enter(None, None));
     let mut last = Box::pin(list.enter(None, None));
     assert!((&mut next).now_or_never().is_none() && (&mut last).now_or_never().is_none());
     held.remove(0);
     assert!((&mut last).now_or_never().is_none(), "not its turn");
-    held.push(next.await.unwrap());
-    assert!((&mut last).now_or_never().is_none(), "full again");
+    assert!((&mut next).now_or_never().is_none(), "others took more than the half");
     held.clear();
-    assert!(last.await.is_ok());
-    drop(full);
+    held.push(next.await.unwrap());
+    assert!((&mut last).now_or_never().is_none(), "the list has one under way, the others two");
+    held.clear();
+    assert!(last.await.is_ok(), "of whom nothing is under way, it takes any");
+    drop(others);
 }

@@ -1,7 +1,8 @@
 //! The requests of one list, such as all prompts of one call: the list is refused as a whole or not at all.
 //!
 //! Only its first request is refused where there is no room. The others wait for a place, each behind the one before, so that a
-//! list may be longer than the queue, or than its adapter's share of it, and goes on as fast as the engine takes it.
+//! list may be longer than the queue, or than its adapter's share of it. They take places as long as half of the queue is free, so
+//! that however many lists wait, others are not turned away; a list of which nothing is under way takes any.
 
 use super::places::{Place, Places};
 use super::{Adapter, Engine, Error, Result};
@@ -32,8 +33,7 @@ impl List {
     /// A list of requests to this engine.
     pub fn new(engine: &Engine) -> Self {
         let places = engine.places();
-        let under_way = UNDER_WAY.min(places.capacity());
-        Self { under_way: Arc::new(Semaphore::new(under_way)), begun: Mutex::new(false), places }
+        Self { under_way: Arc::new(Semaphore::new(UNDER_WAY)), begun: Mutex::new(false), places }
     }
 
     /// A place in the queue for a request to this adapter, in the order of the calls, and the leave to be under way.
@@ -42,12 +42,14 @@ impl List {
     /// [`Error::QueueFull`], [`Error::ShareFull`] for the first; for the others [`Error::TimedOut`] at the deadline.
     pub async fn enter(&self, adapter: Option<&Adapter>, deadline: Option<Instant>) -> Result<(Place, Entry)> {
         let enter = async {
+            let mut begun = self.begun.lock().await; // before the leave, so that whoever waits behind has none
             let under_way = Arc::clone(&self.under_way);
             let permit = under_way.acquire_owned().await.map_err(|_| Error::Stopped)?; // nobody closes it
-            let mut begun = self.begun.lock().await;
             let place = loop {
                 let freed = self.places.freed(); // from now on, so that none is missed
-                match self.places.take(adapter.map(|adapter| adapter.generation.as_str())) {
+                let flow = adapter.map(|adapter| adapter.generation.as_str());
+                let is_alone = self.under_way.available_permits() + 1 == UNDER_WAY;
+                match if is_alone { self.places.take(flow) } else { self.places.take_of_half(flow) } {
                     Err(Error::QueueFull { .. } | Error::ShareFull { .. }) if *begun => freed.await,
                     taken => break taken?,
                 }

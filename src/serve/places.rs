@@ -42,11 +42,6 @@ impl Places {
         Arc::new(Self { capacity: capacity.max(1), held: Mutex::default(), freed: Notify::new() })
     }
 
-    /// Places in all.
-    pub(super) fn capacity(&self) -> usize {
-        self.capacity
-    }
-
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -68,11 +63,7 @@ impl Places {
 
     /// [`Error::QueueFull`] if no place is free.
     pub(super) fn check(&self) -> Result<()> {
-        self.check_all(self.taken())
-    }
-
-    fn check_all(&self, taken: usize) -> Result<()> {
-        if taken < self.capacity { Ok(()) } else { Err(Error::QueueFull { capacity: self.capacity }) }
+        if self.taken() < self.capacity { Ok(()) } else { Err(Error::QueueFull { capacity: self.capacity }) }
     }
 
     /// Takes a place for a request of this flow.
@@ -80,8 +71,19 @@ impl Places {
     /// # Errors
     /// [`Error::QueueFull`], [`Error::ShareFull`].
     pub(super) fn take(self: &Arc<Self>, flow: Option<&str>) -> Result<Place> {
+        self.take_of(self.capacity, flow)
+    }
+
+    /// The same of one half of the places, so that the other is left to those who do not wait.
+    pub(super) fn take_of_half(self: &Arc<Self>, flow: Option<&str>) -> Result<Place> {
+        self.take_of(self.capacity.div_ceil(2), flow)
+    }
+
+    fn take_of(self: &Arc<Self>, most: usize, flow: Option<&str>) -> Result<Place> {
         let (flow, mut held) = (flow.map(String::from), self.held());
-        self.check_all(held.all)?;
+        if held.all >= most {
+            return Err(Error::QueueFull { capacity: self.capacity });
+        }
         let own = held.of.get(&flow).copied().unwrap_or_default();
         let flows = held.sharers.max(held.of.len() + usize::from(own == 0));
         let share = (self.capacity / flows).max(1);

@@ -12,7 +12,8 @@ pub struct Settings {
     /// Source tokens that are encoded between two steps of the decoder, so that rows under way are not held up for long; a
     /// longer source is encoded alone, and in parts.
     pub encoded_between_steps: usize,
-    /// Source tokens of the texts under way, whose keys and values are held; requests beyond them wait, but for one that is alone.
+    /// Source tokens of which the decoder's keys and values are held for what is under way, those that requests share once; requests
+    /// beyond them wait, but for one that is alone.
     pub max_decoded_tokens: usize,
     /// Requests that may wait; more are answered [`super::Error::QueueFull`].
     pub queue: usize,
@@ -53,6 +54,7 @@ impl Settings {
             max_batch_rows: self.max_batch_rows.max(1),
             max_batch_tokens: self.max_batch_tokens.max(1),
             encoded_between_steps: self.encoded_between_steps.max(1),
+            max_decoded_tokens: self.max_decoded_tokens.max(1),
             queue: self.queue.max(1),
             max_source_tokens: self.max_source_tokens.max(1),
             max_new_tokens: self.max_new_tokens.clamp(1, MOST_EVENTS - 1),

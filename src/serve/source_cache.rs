@@ -58,9 +58,9 @@ impl SourceCache {
         self.encoded.limit() > 0
     }
 
-    /// Whether a source needs no pass of the encoder.
+    /// Whether a source's keys and values are there.
     pub(super) fn knows(&self, keys: &Keys) -> bool {
-        self.memory.contains(&keys.memory) || self.encoded.contains(&keys.encoded)
+        self.memory.contains(&keys.memory)
     }
 
     /// Keeps what a batch has computed.

@@ -147,7 +147,6 @@ impl Plan {
     /// Forgets the rows that are not kept, and what would be computed for them alone.
     pub(super) fn retain(&mut self, kept: &[bool]) {
         retain(&mut self.of, kept);
-        retain(&mut self.shared, kept);
         if self.remembering.is_some() {
             return; // what is left of it takes a turn or two
         }
@@ -234,7 +233,7 @@ pub(super) fn seen(memory: Memory, of: &[usize]) -> (Memory, Vec<usize>) {
 /// Tokens that are worth a pass of their own.
 const PASS_TOKENS: usize = 256;
 
-/// Tokens beyond which a pass takes no further source: it would be no faster, and cannot be left before its end.
+/// Tokens beyond which a pass takes no further source: it would be no faster, and goes on for all of its sources while one is wanted.
 const PASS_MOST: usize = 1024;
 
 /// Cuts sources of ascending lengths into encoder passes that are padded by at most a quarter, but for small ones.

@@ -52,6 +52,11 @@ impl Cache {
         self.lengths.len()
     }
 
+    /// Tokens of all sources, those that rows share once.
+    pub fn source_tokens(&self) -> usize {
+        self.cross.tokens()
+    }
+
     /// Tokens that each row holds.
     pub fn lengths(&self) -> &[usize] {
         &self.lengths

@@ -46,6 +46,14 @@ impl Cross {
         }
     }
 
+    /// Tokens whose keys and values are held, padding included.
+    pub(super) fn tokens(&self) -> usize {
+        match self {
+            Self::Apart(memory) => memory.distinct_tokens(),
+            Self::Padded(padded) => padded.lengths.len() * padded.width,
+        }
+    }
+
     /// Keeps these sources, in this order.
     pub(super) fn select(&mut self, kept: &[usize]) {
         match self {

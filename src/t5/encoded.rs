@@ -62,12 +62,6 @@ impl Encoded {
         self.lengths.len()
     }
 
-    /// These rows, in this order; a row may be named more than once.
-    pub fn select(&self, rows: &[usize]) -> Self {
-        let hidden = self.hidden.clone().select(0, ids(rows, &self.hidden.device()));
-        Self { hidden, lengths: pick(&self.lengths, rows) }
-    }
-
     /// One source without padding, in memory of its own.
     pub fn row(&self, row: usize) -> Self {
         let len = self.lengths[row];
@@ -125,6 +119,15 @@ impl Memory {
         self.sources.iter().map(|source| source[0].width()).collect()
     }
 
+    /// Tokens of all sources, one that stands twice once.
+    pub(super) fn distinct_tokens(&self) -> usize {
+        let place = |source: &&Arc<[KeysValues]>| source.as_ptr();
+        let mut sources: Vec<_> = self.sources.iter().collect();
+        sources.sort_by_key(place);
+        sources.dedup_by_key(|source| place(source));
+        sources.into_iter().map(|source| source[0].width()).sum()
+    }
+
     /// Bytes of the numbers.
     pub fn bytes(&self) -> usize {
         self.sources.iter().flat_map(|source| source.iter()).map(KeysValues::bytes).sum()
@@ -142,10 +145,6 @@ impl Memory {
         let each = all(self).into_iter().zip(all(other));
         each.map(|(a, b)| far(&a.keys, &b.keys).max(far(&a.values, &b.values))).fold(0.0, f32::max)
     }
-}
-
-fn pick(lengths: &[usize], rows: &[usize]) -> Vec<usize> {
-    rows.iter().map(|row| lengths[*row]).collect()
 }
 
 /// Without the padding beyond `width`.
@@ -184,7 +183,7 @@ mod tests {
             assert_eq!(of(&joined.hidden, at), of(&encoded.hidden, row));
             assert_eq!(seen.select(&[at]).furthest(&memory.select(&[row])), 0.0);
         }
-        let two = super::Encoded::join(&[encoded.select(&[1, 3]), encoded.row(1)]);
+        let two = super::Encoded::join(&[1, 3, 1].map(|row| encoded.row(row)));
         assert_eq!((two.hidden.dims()[1], two.lengths.clone()), (3, vec![2, 3, 2]), "no wider than its longest source");
     }
 }

@@ -1,7 +1,7 @@
 //! Keys and values: of a layer's rows side by side, or of each source where it lies.
 
 use super::batch::mask_of;
-use super::slots::widen;
+use super::slots::{ids, widen};
 use burn::tensor::Tensor;
 
 /// Keys and values of one layer, each `[batch, heads, keys, d_kv]`.
@@ -29,10 +29,8 @@ impl KeysValues {
     /// The first `len` places of one row in memory of its own, each head's places side by side, as they are read at every step.
     pub(super) fn gathered(&self, row: usize, len: usize) -> Self {
         let gather = |tensor: &Tensor<4>| {
-            let [_, heads, _, d_kv] = tensor.dims();
-            let places = tensor.clone().narrow(0, row, 1).narrow(2, 0, len);
-            // a reshape that merges dimensions copies what does not lie so
-            places.reshape([heads * len * d_kv]).reshape([1, heads, len, d_kv])
+            // a selection copies in any case; a reshape would not where one place is all, and so hold the whole batch
+            tensor.clone().narrow(0, row, 1).narrow(2, 0, len).select(0, ids(&[0], &tensor.device()))
         };
         Self { keys: gather(&self.keys), values: gather(&self.values) }
     }
@@ -69,4 +67,27 @@ pub(super) fn side_by_side(each: &[&KeysValues]) -> (KeysValues, Option<Tensor<4
     let all = KeysValues { keys: join(|row| &row.keys), values: join(|row| &row.values) };
     let mask = mask_of(&lengths, width, &all.keys.device());
     (all, mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::backend::Flex;
+    use burn::tensor::Device;
+
+    /// The cache of sources counts what a row has, which must be all that it holds of its batch.
+    #[test]
+    fn a_gathered_row_holds_its_own_places_only() {
+        let projected = Tensor::<4>::ones([3, 7, 2, 8], &Device::flex()).swap_dims(1, 2); // [batch, heads, keys, 2 d]
+        let part = |first| projected.clone().narrow(3, first, 4);
+        let all = KeysValues { keys: part(0), values: part(4) };
+        for len in [1, 3, 7] {
+            let row = all.gathered(1, len);
+            assert_eq!((row.width(), row.bytes()), (len, 2 * 2 * len * 4 * 4));
+            for tensor in [row.keys, row.values] {
+                let held = tensor.try_into_primitive::<Flex>().unwrap().storage::<f32>().len();
+                assert_eq!(held, 2 * len * 4);
+            }
+        }
+    }
 }

@@ -77,12 +77,14 @@ pub(super) struct SelfBias {
     buckets: Tensor<1, Int>,
     /// That of the block asked for last.
     latest: DistanceBias,
+    block: usize,
 }
 
 impl SelfBias {
-    /// The bias of a block. Blocks are asked for in their order.
+    /// The bias of a block, made once where it is asked for several times in a row.
     pub(super) fn of(&mut self, block: usize) -> &DistanceBias {
-        if block > 0 && self.tables.len() > 1 {
+        if block != self.block && self.tables.len() > 1 {
+            self.block = block;
             self.latest = DistanceBias::new(&self.tables[block], &self.buckets, self.latest.mask.clone());
         }
         &self.latest
@@ -111,7 +113,7 @@ impl PositionBias {
         let places = buckets.len();
         let buckets = Tensor::<1, Int>::from_data(TensorData::new(buckets, [places]), device);
         let latest = DistanceBias::new(&self.tables[0], &buckets, mask);
-        SelfBias { tables: self.tables.clone(), buckets, latest }
+        SelfBias { tables: self.tables.clone(), buckets, latest, block: 0 }
     }
 
     /// Bias of queries against keys `0..keys`, `mask` (which broadcasts to `[rows, heads, len, keys]`) added: `queries

@@ -7,6 +7,7 @@
 mod attention;
 mod cross_entropy;
 mod gated_gelu;
+mod heads;
 mod int8;
 mod lanes;
 mod parted;
