@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// Hugging Face directory, or builtin:NAME.
     #[arg(long, value_name = "DIR|builtin:NAME")]
     model: String,
-    /// Adapters: about 45 modules of the space `mix` in the decoder each.
+    /// Adapters, each the decoder's part of 60 random modules of the space `mix`.
     #[arg(long, value_name = "N", default_value = "8", value_parser = up_to::<32>)]
     adapters: NonZeroUsize,
     /// Tokens of the text.
