@@ -1,8 +1,8 @@
 //! The handle to the engine thread: requests go through one bounded queue, replies come back by channels.
 //!
 //! One thread owns the model. The queue is bounded by places, which requests hold until they join a batch. A full queue is an
-//! error at once, a wait only within a [`List`](super::List); a request whose client left answers `true` to `is_abandoned`, so that the engine skips it. This
-//! file never touches a tensor.
+//! error at once, a wait only within a [`List`](super::List); a request whose client left answers `true` to `is_abandoned`, so
+//! that the engine skips it. This file never touches a tensor.
 
 use super::generation::{Generate, GenerateRequest, Generation};
 use super::pace::Pace;

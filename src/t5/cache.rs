@@ -104,11 +104,9 @@ impl Cache {
         let (rows, before) = (self.rows(), self.cross.sources());
         let capacity = self.capacity.max(other.capacity);
         for (LayerCache(held), LayerCache(new)) in self.layers.iter_mut().zip(other.layers) {
-            *held = held.take().zip(new).map(|(held, new)| {
-                let new = new.first(other.lengths.len());
-                let join = |held, new| slots::join(held, rows, new, capacity);
-                KeysValues { keys: join(held.keys, new.keys), values: join(held.values, new.values) }
-            });
+            let joined =
+                |(held, new): (KeysValues, KeysValues)| held.join(rows, new.first(other.lengths.len()), capacity);
+            *held = held.take().zip(new).map(joined);
         }
         let sources = self.sources.iter().copied().chain(other.sources.iter().map(|source| before + source)).collect();
         self.cross.append(other.cross);
@@ -150,7 +148,7 @@ impl Cache {
 impl LayerCache {
     /// Changes keys and values in place.
     fn change(&mut self, change: impl Fn(Tensor<4>) -> Tensor<4>) {
-        self.0 = self.0.take().map(|held| KeysValues { keys: change(held.keys), values: change(held.values) });
+        self.0 = self.0.take().map(|held| held.map(change));
     }
 
     /// Writes the step's keys and values `[rows, heads, 1, d_kv]` at each row's position and gives the first `keys` of
@@ -159,9 +157,9 @@ impl LayerCache {
         let own = self.0.take().expect("the cache is put back after every step");
         let own =
             KeysValues { keys: write(own.keys, new.keys, positions), values: write(own.values, new.values, positions) };
-        let KeysValues { keys: all, values } = own.clone().first(positions.len());
+        let rows = own.clone().first(positions.len());
         self.0 = Some(own);
-        KeysValues { keys: all.narrow(2, 0, keys), values: values.narrow(2, 0, keys) }
+        rows.map(|tensor| tensor.narrow(2, 0, keys))
     }
 }
 

@@ -93,7 +93,9 @@ impl Padded {
     }
 
     fn select(&mut self, kept: &[usize]) {
-        self.change(|tensor, width| slots::keep(tensor, kept, width));
+        for layer in &mut self.layers {
+            *layer = layer.take().map(|held| held.map(|tensor| slots::keep(tensor, kept, self.width)));
+        }
         self.lengths = kept.iter().map(|source| self.lengths[*source]).collect();
         self.see();
     }
@@ -104,21 +106,12 @@ impl Padded {
             self.width = other.width.next_multiple_of(STEP);
         }
         for (layer, new) in self.layers.iter_mut().zip(other.layers) {
-            *layer = layer.take().zip(new).map(|(held, new)| {
-                let new = new.first(other.lengths.len());
-                let join = |held, new| slots::join(held, before, new, self.width);
-                KeysValues { keys: join(held.keys, new.keys), values: join(held.values, new.values) }
-            });
+            let joined =
+                |(held, new): (KeysValues, KeysValues)| held.join(before, new.first(other.lengths.len()), self.width);
+            *layer = layer.take().zip(new).map(joined);
         }
         self.lengths.extend(other.lengths);
         self.see();
-    }
-
-    fn change(&mut self, change: impl Fn(Tensor<4>, usize) -> Tensor<4>) {
-        for layer in &mut self.layers {
-            let changed = |tensor| change(tensor, self.width);
-            *layer = layer.take().map(|held| KeysValues { keys: changed(held.keys), values: changed(held.values) });
-        }
     }
 
     fn see(&mut self) {

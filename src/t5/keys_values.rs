@@ -1,7 +1,7 @@
 //! Keys and values: of a layer's rows side by side, or of each source where it lies.
 
 use super::batch::mask_of;
-use super::slots::{ids, widen};
+use super::slots::{self, ids, widen};
 use burn::tensor::Tensor;
 
 /// Keys and values of one layer, each `[batch, heads, keys, d_kv]`.
@@ -21,9 +21,22 @@ pub(super) enum Attended<'a> {
 }
 
 impl KeysValues {
+    /// Both changed alike.
+    pub(super) fn map(self, change: impl Fn(Tensor<4>) -> Tensor<4>) -> Self {
+        Self { keys: change(self.keys), values: change(self.values) }
+    }
+
     /// The first rows.
     pub(super) fn first(self, rows: usize) -> Self {
-        Self { keys: self.keys.narrow(0, 0, rows), values: self.values.narrow(0, 0, rows) }
+        self.map(|tensor| tensor.narrow(0, 0, rows))
+    }
+
+    /// With the rows of `new` behind the first `rows`, `width` places wide, as [`slots::join`].
+    pub(super) fn join(self, rows: usize, new: Self, width: usize) -> Self {
+        Self {
+            keys: slots::join(self.keys, rows, new.keys, width),
+            values: slots::join(self.values, rows, new.values, width),
+        }
     }
 
     /// The first `len` places of one row in memory of its own, each head's places side by side, as they are read at every step.
