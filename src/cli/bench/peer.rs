@@ -16,12 +16,25 @@ pub(super) const FIRST_ID: u32 = 3;
 /// So many ids behind the first are drawn from.
 const ID_SPAN: u32 = 31997;
 
+/// What computes.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Model {
+    /// Hugging Face directory, or builtin:NAME.
+    #[arg(long, value_name = "DIR|builtin:NAME")]
+    model: String,
+    /// Threads to compute with.
+    #[arg(long, value_name = "N", default_value = "2", value_parser = threads)]
+    pub(super) threads: NonZeroUsize,
+    /// auto, cpu, or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+}
+
 /// What is generated: exactly `new_tokens` tokens for each of `batch` rows.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Work {
-    /// Hugging Face directory, or builtin:NAME.
-    #[arg(long, value_name = "DIR|builtin:NAME")]
-    pub(super) model: String,
+    #[command(flatten)]
+    model: Model,
     /// Rows of the batch.
     #[arg(long, value_name = "N", default_value = "16", value_parser = up_to::<4096>)]
     pub(super) batch: NonZeroUsize,
@@ -37,12 +50,6 @@ pub(super) struct Work {
     /// Timed calls, after one that is not timed.
     #[arg(long, value_name = "N", default_value = "7", value_parser = up_to::<10000>)]
     pub(super) runs: NonZeroUsize,
-    /// Threads to compute with.
-    #[arg(long, value_name = "N", default_value = "2", value_parser = threads)]
-    pub(super) threads: NonZeroUsize,
-    /// auto, cpu, or cuda:N.
-    #[arg(long, default_value = "auto")]
-    pub(super) device: DeviceChoice,
     /// f32, or int8: weights rounded to 8 bits, on the CPU.
     #[arg(long, value_name = "FORMAT", default_value_t)]
     pub(super) weights: WeightFormat,
@@ -57,16 +64,13 @@ pub(super) struct Work {
     pub(super) json: bool,
 }
 
-/// Opens a backbone with so many threads on a device.
-pub(super) fn open(
-    model: &str,
-    device: DeviceChoice,
-    threads: NonZeroUsize,
-    weights: WeightFormat,
-) -> Result<Backbone> {
-    let (device, threads) = (device.to_string(), Some(threads.get()));
-    let (device, _) = open_device(&Config { device, threads, ..Config::default() })?;
-    Ok(Backbone::resolve_as(model, weights, &device)?)
+impl Model {
+    /// Opens the backbone with the threads and on the device asked for.
+    pub(super) fn open(&self, weights: WeightFormat) -> Result<Backbone> {
+        let (device, threads) = (self.device.to_string(), Some(self.threads.get()));
+        let (device, _) = open_device(&Config { device, threads, ..Config::default() })?;
+        Ok(Backbone::resolve_as(&self.model, weights, &device)?)
+    }
 }
 
 /// A whole number from 1 to `MOST`.
@@ -78,7 +82,7 @@ pub(super) fn up_to<const MOST: usize>(text: &str) -> Result<NonZeroUsize, Strin
 impl Work {
     /// Opens the backbone with the threads and on the device asked for.
     pub(super) fn open(&self) -> Result<Backbone> {
-        open(&self.model, self.device, self.threads, self.weights)
+        self.model.open(self.weights)
     }
 
     /// Greedy or beam decoding of exactly `new_tokens` tokens.
@@ -122,7 +126,7 @@ impl Work {
             source_len: self.source_len.get(),
             new_tokens: self.new_tokens.get(),
             beams: self.beams.get(),
-            threads: self.threads.get(),
+            threads: self.model.threads.get(),
             adapters,
             tokens: digest(made),
         }

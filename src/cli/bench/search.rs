@@ -1,12 +1,12 @@
 //! `s3delta bench search`: the time of one step of search or re-training, measured as `../shared/peers/train_step.py` measures torch:
 //! the same flags, the same ids, the same fields.
 
-use super::peer::{Before, Measured, id_span, open, random_ids, rounded, told, up_to};
-use crate::cli::{output, threads};
+use super::peer::{Before, Measured, Model, id_span, random_ids, rounded, told, up_to};
+use crate::cli::output;
 use crate::delta::Layout;
 use crate::search::{Bilevel, Order, Settings};
 use crate::structure::{DeltaModule, Kind, Shape, Space};
-use crate::t5::{Backbone, DeviceChoice, WeightFormat};
+use crate::t5::{Backbone, WeightFormat};
 use crate::train::{AdamW, Batch, clip_global_norm, generator, pass};
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -29,9 +29,8 @@ batches. One step is not timed, then --steps are. Ids are 3 + splitmix64(s · 2^
 s = --seed for the first sources and --seed + 1 for the second, 1000 more for their targets. The initial values are our own, so
 losses are near those of other programs, not equal. `run_rss_mb` is the most memory held while timing.")]
 pub(crate) struct Args {
-    /// Hugging Face directory, or builtin:NAME.
-    #[arg(long, value_name = "DIR|builtin:NAME")]
-    model: String,
+    #[command(flatten)]
+    model: Model,
     /// What a step is.
     #[arg(long, value_enum)]
     mode: Mode,
@@ -53,12 +52,6 @@ pub(crate) struct Args {
     /// Parameters of a search, per ten thousand of the backbone's.
     #[arg(long, value_name = "X", default_value_t = 1.389, value_parser = super::method::positive)]
     budget: f64,
-    /// Threads to compute with.
-    #[arg(long, value_name = "N", default_value = "2", value_parser = threads)]
-    threads: NonZeroUsize,
-    /// auto, cpu, or cuda:N.
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
     /// Of the ids and the initial values.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u32,
@@ -110,7 +103,7 @@ const SCHEDULE: usize = 1 << 40;
 
 impl Args {
     pub(crate) fn run(&self) -> Result<()> {
-        let backbone = open(&self.model, self.device, self.threads, WeightFormat::F32)?;
+        let backbone = self.model.open(WeightFormat::F32)?;
         let batches = [self.batches(&backbone, self.seed)?, self.batches(&backbone, self.seed.wrapping_add(1))?];
         let shape = backbone.shape();
         let (space, gate, losses, measured) = match self.mode {
@@ -145,7 +138,7 @@ impl Args {
             batch: self.batch.get(),
             source_len: self.source_len.get(),
             target_len: self.target_len.get(),
-            threads: self.threads.get(),
+            threads: self.model.threads.get(),
             gate,
             loss_first: rounded(losses[0], 4),
             loss_last: rounded(losses[losses.len() - 1], 4),

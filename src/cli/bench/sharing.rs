@@ -1,11 +1,11 @@
 //! `s3delta bench sharing`: one text for several adapters, asked at once and one after the other.
 
-use super::peer::{id_span, load, median, milliseconds, open, random_ids, ratios, rounded, told, up_to};
+use super::peer::{Model, id_span, load, median, milliseconds, random_ids, ratios, rounded, told, up_to};
 use super::random::{decoder_side, values};
-use crate::cli::{output, threads};
+use crate::cli::output;
 use crate::delta::{DeltaWeights, Layout, Metadata};
 use crate::serve::{self, Adapter, Engine, Event, GenerateRequest, ScoreRequest, Settings, Text};
-use crate::t5::{Backbone, DecodeSettings, DeviceChoice, WeightFormat};
+use crate::t5::{Backbone, DecodeSettings, WeightFormat};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::num::NonZeroUsize;
@@ -26,9 +26,8 @@ Each run takes a new text and asks N random adapters that leave the encoder alon
 (encoder_cache_bytes = 0), all at once with sharing, and all at once again, when the text is known. The first two take turns in
 going first; the run before the first is not timed. Ratios are those of the medians, and the spread is that of the runs.")]
 pub(crate) struct Args {
-    /// Hugging Face directory, or builtin:NAME.
-    #[arg(long, value_name = "DIR|builtin:NAME")]
-    model: String,
+    #[command(flatten)]
+    model: Model,
     /// Adapters, each the decoder's part of 60 random modules of the space `mix`.
     #[arg(long, value_name = "N", default_value = "8", value_parser = up_to::<32>)]
     adapters: NonZeroUsize,
@@ -44,12 +43,6 @@ pub(crate) struct Args {
     /// Timed runs.
     #[arg(long, value_name = "N", default_value = "10", value_parser = up_to::<10000>)]
     runs: NonZeroUsize,
-    /// Threads to compute with.
-    #[arg(long, value_name = "N", default_value = "2", value_parser = threads)]
-    threads: NonZeroUsize,
-    /// auto, cpu, or cuda:N.
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
     /// Of the texts.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u32,
@@ -91,7 +84,7 @@ struct Ratio {
 
 impl Args {
     pub(crate) fn run(&self) -> Result<()> {
-        let backbone = Arc::new(open(&self.model, self.device, self.threads, WeightFormat::F32)?);
+        let backbone = Arc::new(self.model.open(WeightFormat::F32)?);
         let folder = tempfile::tempdir().context("cannot make a folder for the adapters")?;
         let adapter = |index| adapter(&backbone, index as u64, folder.path());
         let adapters = (0..self.adapters.get()).map(adapter).collect::<Result<Vec<_>>>()?;
@@ -140,7 +133,7 @@ impl Args {
             source_len: self.source_len.get(),
             new_tokens: if self.score { 0 } else { self.new_tokens.get() },
             runs: self.runs.get(),
-            threads: self.threads.get(),
+            threads: self.model.threads.get(),
             separate_ms: middle(&separate),
             shared_ms: middle(&shared),
             cached_ms: middle(&cached),
