@@ -33,6 +33,7 @@ fn describe() {
     describe_histogram!("s3delta_time_to_first_token_seconds", "From queueing a generation to its first token");
     describe_histogram!("s3delta_time_per_output_token_seconds", "Between two tokens of one generation");
     describe_gauge!("s3delta_queue_size", "Requests waiting for the engine");
+    describe_gauge!("s3delta_list_waiting", "Requests of lists that wait for a place in the queue");
     describe_histogram!("s3delta_batch_size", "Rows of one forward");
     describe_histogram!("s3delta_batch_distinct_adapters", "Adapters in one forward");
     describe_counter!("s3delta_requests_total", "Requests by route and outcome; abandoned: the client left");

@@ -4,14 +4,12 @@ use super::adapters::{Loaded, Loader, Read, Resident, Weights, read_file};
 use super::compute::Compute;
 use super::decoding::{Decoding, State};
 use super::joining::{Admitted, Joined, Joining, Progress};
-use super::order::Turns;
-use super::places::{Place, Places};
-use super::scoring;
-use super::source_cache::{Key, Keys, SourceCache};
-use super::{BackboneInfo, Command, Engine, Error, Queued, Result, Settings, Tokenize};
-use crate::delta::Single;
+use super::places::Places;
+use super::source_cache::SourceCache;
+use super::waiting::{Line, Room};
+use super::{BackboneInfo, Engine, Error, Queued, Result, Settings, Tokenize};
 use crate::t5::Backbone;
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TryRecvError;
@@ -37,27 +35,6 @@ fn no_thread(error: std::io::Error) -> Error {
     Error::Internal(format!("the engine cannot start: {error}"))
 }
 
-/// A request that was taken from the queue and is in no batch yet.
-struct Waiting {
-    command: Command,
-    /// Its place in the queue, which is free when it is dropped.
-    _place: Place,
-    /// When it goes.
-    turn: usize,
-    keys: Keys,
-    /// Decoder positions that scoring takes.
-    positions: usize,
-    adapter: Slot,
-}
-
-/// Where a waiting request's adapter is.
-enum Slot {
-    /// In memory; none for the bare backbone.
-    Ready(Option<Arc<Single>>),
-    /// Asked of the loader.
-    Loading,
-}
-
 /// What the engine thread owns.
 pub(super) struct EngineThread {
     backbone: Arc<Backbone>,
@@ -73,8 +50,7 @@ pub(super) struct EngineThread {
     loading: HashSet<String>,
     resident: Resident,
     sources: SourceCache,
-    waiting: VecDeque<Waiting>,
-    turns: Turns,
+    waiting: Line,
     places: Arc<Places>,
     joining: Option<Joining>,
     decoding: Decoding,
@@ -111,8 +87,7 @@ impl EngineThread {
             loading: HashSet::new(),
             resident: Resident::new(settings.adapter_bytes),
             sources: SourceCache::new(settings.encoder_cache_bytes),
-            waiting: VecDeque::new(),
-            turns: Turns::default(),
+            waiting: Line::default(),
             places: engine.places(),
             joining: None,
             decoding: Decoding::default(),
@@ -144,7 +119,8 @@ impl EngineThread {
     /// The same at this time.
     pub(super) fn turn_at(&mut self, now: Instant) -> bool {
         self.take();
-        self.give_up(now);
+        self.waiting.give_up(now);
+        self.load();
         self.decoding.sweep(now, self.compute);
         if self.joining.is_none() {
             let admitted = self.admit();
@@ -155,20 +131,7 @@ impl EngineThread {
         self.decoding.step(&self.backbone, self.compute);
         self.decoding.sweep(now, self.compute);
         self.resident.trim();
-        metrics::gauge!("s3delta_queue_size").set(self.waiting.len() as f64);
         !idle
-    }
-
-    /// Lets those go who wait no longer: their client left, or their time is over.
-    fn give_up(&mut self, now: Instant) {
-        let is_over = |waiting: &Waiting| waiting.command.is_over(now);
-        if !self.waiting.iter().any(is_over) {
-            return;
-        }
-        for waiting in std::mem::take(&mut self.waiting) {
-            // one whose client left hears nothing of it
-            if is_over(&waiting) { waiting.command.fail(Error::TimedOut) } else { self.waiting.push_back(waiting) }
-        }
     }
 
     /// Goes on encoding the sources of requests that are to join, for no longer than rows under way can wait, and never so long
@@ -207,7 +170,7 @@ impl EngineThread {
 
     /// Waits until something comes, or it is time to see who still waits.
     async fn wait(&mut self) {
-        let deadline = self.waiting.iter().filter_map(|waiting| waiting.command.deadline()).min();
+        let deadline = self.waiting.deadline();
         let look = (!self.waiting.is_empty()).then(|| Instant::now() + LOOK_AGAIN);
         let deadline = deadline.into_iter().chain(look).min();
         let over = async {
@@ -235,25 +198,19 @@ impl EngineThread {
         self.commands.close();
     }
 
-    fn receive(&mut self, Queued { command, place }: Queued) {
-        if let Err(error) = command.check(self.backbone.shape(), &self.settings) {
-            return command.fail(error);
+    fn receive(&mut self, queued: Queued) {
+        if let Err(error) = queued.command.check(self.backbone.shape(), &self.settings) {
+            return queued.command.fail(error);
         }
-        let adapter = match command.adapter() {
-            None => Slot::Ready(None),
-            Some(adapter) => match self.resident.get(&adapter.generation) {
-                Some(single) => Slot::Ready(Some(single)),
-                None => {
-                    if self.loading.insert(adapter.generation.clone()) {
-                        self.loader.want(Arc::clone(adapter));
-                    }
-                    Slot::Loading
-                }
-            },
-        };
-        let keys = Keys::new(command.ids(), command.adapter().map(|adapter| &**adapter));
-        let (positions, turn) = (command.positions(), self.turns.come(command.flow(), command.tokens()));
-        self.waiting.push_back(Waiting { command, _place: place, turn, keys, positions, adapter });
+        let resident = queued.command.adapter().and_then(|adapter| self.resident.get(&adapter.generation));
+        self.waiting.come(queued, resident);
+    }
+
+    /// Asks for the adapters that those who wait need next.
+    fn load(&mut self) {
+        let Self { waiting, resident, loading, settings, .. } = self;
+        let wanted = waiting.wanted(settings.adapter_bytes, |generation| resident.get(generation), loading);
+        wanted.into_iter().for_each(|adapter| self.loader.want(adapter));
     }
 
     /// Gives an adapter, or the error of reading it, to the requests that wait for it.
@@ -275,85 +232,27 @@ impl EngineThread {
                 tracing::warn!(generation, "adapter generation {generation} cannot be served: {error}");
             }
         }
-        let waits = |waiting: &Waiting| {
-            matches!(waiting.adapter, Slot::Loading)
-                && waiting.command.adapter().is_some_and(|adapter| adapter.generation == generation)
-        };
-        for mut waiting in std::mem::take(&mut self.waiting) {
-            match &single {
-                Ok(single) if waits(&waiting) => waiting.adapter = Slot::Ready(Some(Arc::clone(single))),
-                Err(error) if waits(&waiting) => {
-                    waiting.command.fail(error.clone());
-                    continue;
-                }
-                _ => {}
-            }
-            self.waiting.push_back(waiting);
-        }
+        self.waiting.arrived(&generation, &single);
         if let Ok(single) = single {
             let bytes = single.bytes();
             self.resident.insert(generation, single, bytes);
         }
     }
 
-    /// The waiting requests that join now, in the order of their [`Turns`]. One whose adapter is still being read is
-    /// passed over and keeps its place; so is a generation while too few rows are free, behind which no other one goes first.
-    /// Where the encoder's pass has no room for the next one, none behind it goes first.
+    /// The waiting requests that join now.
     fn admit(&mut self) -> Vec<Admitted> {
-        if self.waiting.is_empty() {
-            self.turns.reset();
-            self.places.shared_by(1);
-            return Vec::new();
-        }
         let Settings { max_batch_rows, max_batch_tokens, encoded_between_steps, max_decoded_tokens, .. } =
             self.settings;
-        let most =
+        let encoded =
             if self.decoding.is_empty() { max_batch_tokens } else { max_batch_tokens.min(encoded_between_steps) };
-        let mut free = max_batch_rows - self.decoding.rows();
-        let mut decoded = self.decoding.source_tokens();
-        let (mut rows, mut width, mut positions) = (0, 0, 0);
-        let mut memories: Vec<&Key> = Vec::new();
-        let mut joins = vec![false; self.waiting.len()];
-        let mut turns: Vec<usize> = (0..self.waiting.len()).collect();
-        turns.sort_by_key(|at| self.waiting[*at].turn); // stable: of equals the one that came first
-        let flows = self.waiting.iter().map(|waiting| waiting.command.flow()).collect::<HashSet<_>>().len();
-        for at in turns {
-            let Waiting { command, keys, positions: own, adapter, turn, .. } = &self.waiting[at];
-            let needed = command.rows();
-            if matches!(adapter, Slot::Loading) {
-                continue;
-            }
-            // keys and values that are there already take no room
-            let computes = !self.sources.knows(keys) && !memories.contains(&&keys.memory);
-            let source = if computes { command.ids().len() } else { 0 };
-            if needed > free || (decoded > 0 && source > 0 && decoded + source > max_decoded_tokens) {
-                free = 0; // small requests must not keep a large one waiting for ever
-                continue;
-            }
-            let (wider, computed) = (width.max(source), memories.len() + usize::from(computes));
-            // the decoder's part is limited as well, so that rows under way are not held up for long
-            let scored = positions + own;
-            let full = rows == max_batch_rows || computed * wider > most || scored > scoring::POSITIONS;
-            if rows > 0 && full {
-                break;
-            }
-            memories.extend(computes.then_some(&keys.memory));
-            (rows, width, positions) = (rows + 1, wider, scored);
-            (free, decoded) = (free - needed, decoded + source);
-            joins[at] = true;
-            self.turns.taken(*turn, command.tokens(), flows);
-        }
-        self.places.shared_by(self.turns.sharers());
-        let (mut admitted, mut left) = (Vec::with_capacity(rows), VecDeque::new());
-        for (waiting, joins) in std::mem::take(&mut self.waiting).into_iter().zip(joins) {
-            match waiting {
-                Waiting { command, keys, adapter: Slot::Ready(adapter), .. } if joins => {
-                    admitted.push(Admitted { command, keys, adapter });
-                }
-                waiting => left.push_back(waiting),
-            }
-        }
-        self.waiting = left;
+        let room = Room {
+            requests: max_batch_rows,
+            rows: max_batch_rows - self.decoding.rows(),
+            encoded,
+            decoded: (self.decoding.source_tokens(), max_decoded_tokens),
+        };
+        let admitted = self.waiting.admit(room, |keys| self.sources.knows(keys));
+        self.places.shared_by(self.waiting.sharers());
         admitted
     }
 }
@@ -376,7 +275,7 @@ impl EngineThread {
     }
 
     /// Puts an adapter into memory that no file could hold.
-    pub(super) fn plant(&mut self, generation: &str, single: Arc<Single>) {
+    pub(super) fn plant(&mut self, generation: &str, single: Arc<crate::delta::Single>) {
         self.resident.insert(generation.into(), single, 0);
     }
 

@@ -64,11 +64,10 @@ impl Admitted {
 }
 
 impl Joining {
-    /// Looks their sources up, and tells each request what it shares.
+    /// Looks their sources up.
     pub(super) fn new(admitted: Vec<Admitted>, sources: &mut SourceCache) -> Self {
         let rows: Vec<_> = admitted.iter().map(Admitted::row).collect();
         let plan = Plan::new(sources, &rows);
-        admitted.iter().zip(plan.shared()).for_each(|(admitted, shared)| admitted.command.share(*shared));
         Self { admitted, stage: Stage::Encoding(Box::new(plan)) }
     }
 
@@ -120,6 +119,8 @@ impl Stage {
                 if !plan.advance(backbone, budget)? {
                     return Ok(Step::More(Self::Encoding(plan)));
                 }
+                // not before, as those with whom it would have been shared may have left
+                admitted.iter().zip(plan.shared()).for_each(|(admitted, shared)| admitted.command.share(shared));
                 let ready = plan.finish();
                 let scores = Scores::new(&scored(admitted, &ready.of));
                 (ready, scores)

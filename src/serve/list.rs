@@ -29,6 +29,22 @@ pub struct Entry {
     _under_way: OwnedSemaphorePermit,
 }
 
+/// Counts a request that waits for a place.
+struct Waits;
+
+impl Waits {
+    fn begin() -> Self {
+        metrics::gauge!("s3delta_list_waiting").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        metrics::gauge!("s3delta_list_waiting").decrement(1.0);
+    }
+}
+
 impl List {
     /// A list of requests to this engine.
     pub fn new(engine: &Engine) -> Self {
@@ -42,6 +58,7 @@ impl List {
     /// [`Error::QueueFull`], [`Error::ShareFull`] for the first; for the others [`Error::TimedOut`] at the deadline.
     pub async fn enter(&self, adapter: Option<&Adapter>, deadline: Option<Instant>) -> Result<(Place, Entry)> {
         let enter = async {
+            let _waits = Waits::begin();
             let mut begun = self.begun.lock().await; // before the leave, so that whoever waits behind has none
             let under_way = Arc::clone(&self.under_way);
             let permit = under_way.acquire_owned().await.map_err(|_| Error::Stopped)?; // nobody closes it

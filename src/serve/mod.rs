@@ -32,6 +32,7 @@ mod sources;
 #[cfg(test)]
 mod testing;
 mod text;
+mod waiting;
 
 pub use crate::t5::{TextPart, TextStream};
 pub use engine::start;

@@ -29,6 +29,13 @@ struct Held {
     of: HashMap<Option<String>, usize>,
 }
 
+impl Held {
+    fn set(&mut self, all: usize) {
+        self.all = all;
+        metrics::gauge!("s3delta_queue_size").set(all as f64);
+    }
+}
+
 /// A place in the queue, free for the next request when it is dropped.
 #[derive(Debug)]
 pub struct Place {
@@ -90,7 +97,8 @@ impl Places {
         if own >= share {
             return Err(Error::ShareFull { share, flows, capacity: self.capacity });
         }
-        held.all += 1;
+        let all = held.all + 1;
+        held.set(all);
         held.of.insert(flow.clone(), own + 1);
         Ok(Place { flow, places: Arc::clone(self) })
     }
@@ -99,7 +107,8 @@ impl Places {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut held = self.places.held();
-        held.all -= 1;
+        let all = held.all - 1;
+        held.set(all);
         if let Some(own) = held.of.get_mut(&self.flow) {
             *own -= 1;
             if *own == 0 {

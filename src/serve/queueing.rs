@@ -168,9 +168,10 @@ fn adapters_in_use_stay_and_others_leave_for_room() {
     thread.turn();
     assert_eq!((thread.running(), reads()), (1, 1));
     let mut short = [ask(0, 1), ask(1, 1)];
-    thread.turn();
-    thread.load_all();
-    thread.turn();
+    for _ in 0..3 {
+        thread.turn();
+        thread.load_all();
+    }
     assert_eq!((thread.running(), reads()), (1, 2), "the one in use was not read again");
     assert!(short.iter_mut().all(|events| events.try_recv().is_some()));
     thread.serve_all();
@@ -179,6 +180,35 @@ fn adapters_in_use_stay_and_others_leave_for_room() {
     assert_eq!(reads(), 3, "no request used it, so it had left");
     let (alone, eos) = (zoo.alone(0, &source(5, 2), 100), zoo.backbone.config.eos);
     assert!(!same(&events(&mut long), &alone, eos) && !same(&events(&mut again), &alone, eos));
+}
+
+/// Requests that wait hold no more adapters in memory than the setting allows, and each gets its own in the end.
+#[test]
+fn adapters_of_those_who_wait_are_bounded() {
+    let zoo = Zoo::new();
+    let ids = source(5, 2);
+    let of = |row: usize| zoo.rows[row].adapter.as_ref().unwrap();
+    let bytes = |row: usize| of(row).structure.parameters() * size_of::<f32>();
+    // the first two fit, and the third does not
+    let settings = Settings { adapter_bytes: bytes(0) + bytes(1), max_batch_rows: 1, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let reads = || zoo.files.read.lock().unwrap().len();
+    let keeps_on = DecodeSettings { min_new_tokens: 40, ..DecodeSettings::new(&config(), 40) };
+    let mut running = engine.generate(decode(None, &ids, keeps_on)).unwrap();
+    thread.turn();
+    let rows = [0, 1, 2, 0, 3, 2];
+    let mut waiting: Vec<_> =
+        rows.iter().map(|row| engine.generate(generate(Some(of(*row)), &ids, 3)).unwrap()).collect();
+    for _ in 0..3 {
+        thread.turn();
+        thread.load_all();
+    }
+    assert_eq!((thread.running(), reads()), (1, 2), "they wait for the only row");
+    thread.serve_all();
+    assert!(matches!(events(&mut running).last(), Some(Event::Finished { .. })));
+    for (row, waiting) in rows.iter().zip(&mut waiting) {
+        assert!(!same(&events(waiting), &zoo.alone(*row, &ids, 3), zoo.backbone.config.eos), "row {row}");
+    }
 }
 
 #[test]

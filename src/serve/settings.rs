@@ -21,7 +21,8 @@ pub struct Settings {
     pub max_source_tokens: usize,
     /// Tokens that one request may generate, and tokens of one target to score.
     pub max_new_tokens: usize,
-    /// Bytes of adapters kept in memory; those in use stay, even beyond it.
+    /// Bytes of adapters kept in memory, those included that requests in the queue wait with; those of the running batch stay,
+    /// even beyond it.
     pub adapter_bytes: usize,
     /// Bytes of encoded sources kept for requests that ask about them again: one half for the encoder's output, one for
     /// cross-attention's keys and values. 0 keeps none; requests of one batch share theirs all the same.

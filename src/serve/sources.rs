@@ -23,7 +23,6 @@ pub(super) struct Plan {
     encoding_of: Vec<usize>,
     /// The memory of each row.
     of: Vec<usize>,
-    shared: Vec<Shared>,
     keeps: bool,
     /// The encodings of each pass that is still to come.
     passes: VecDeque<Vec<usize>>,
@@ -40,6 +39,8 @@ struct Part<V> {
     /// The adapter that has a part in it.
     adapter: Option<Arc<Single>>,
     known: Option<V>,
+    /// Whether it was known from the start.
+    was_known: bool,
 }
 
 /// A pass of the encoder.
@@ -62,31 +63,25 @@ pub(super) struct Ready {
 impl Plan {
     pub(super) fn new(cache: &mut SourceCache, rows: &[Row<'_>]) -> Self {
         let (mut encodings, mut memories): (Vec<Part<Encoded>>, Vec<Part<Memory>>) = (Vec::new(), Vec::new());
-        let (mut encoding_of, mut of, mut shared) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut encoding_of, mut of) = (Vec::new(), Vec::new());
         for row in rows {
             if let Some(at) = memories.iter().position(|memory| memory.key == row.keys.memory) {
                 of.push(at);
-                shared.push(Shared { encoder: true, keys_values: true });
                 continue;
             }
             let known = cache.memory.get(&row.keys.memory).cloned();
             looked_up("keys_values", known.is_some());
-            let mut sharing = Shared { encoder: known.is_some(), keys_values: known.is_some() };
             if known.is_none() {
                 let same = |encoding: &Part<Encoded>| encoding.key == row.keys.encoded;
-                let at = encodings.iter().position(same);
-                sharing.encoder = at.is_some();
-                encoding_of.push(at.unwrap_or_else(|| {
+                encoding_of.push(encodings.iter().position(same).unwrap_or_else(|| {
                     let known = cache.encoded.get(&row.keys.encoded).cloned();
                     looked_up("encoder", known.is_some());
-                    sharing.encoder = known.is_some();
                     encodings.push(Part::new(row, &row.keys.encoded, known));
                     encodings.len() - 1
                 }));
             }
             of.push(memories.len());
             memories.push(Part::new(row, &row.keys.memory, known));
-            shared.push(sharing);
         }
         // alike lengths share a pass, so that little is padded
         let mut missing: Vec<usize> = (0..encodings.len()).filter(|at| encodings[*at].known.is_none()).collect();
@@ -94,12 +89,23 @@ impl Plan {
         let lengths: Vec<usize> = missing.iter().map(|at| encodings[*at].ids.len()).collect();
         let passes = passes(&lengths).into_iter().map(|pass| missing[pass].to_vec()).collect();
         let (keeps, fresh) = (cache.is_on(), Fresh::default());
-        Self { encodings, memories, encoding_of, of, shared, keeps, passes, under_way: None, remembering: None, fresh }
+        Self { encodings, memories, encoding_of, of, keeps, passes, under_way: None, remembering: None, fresh }
     }
 
-    /// What each row shares with others.
-    pub(super) fn shared(&self) -> &[Shared] {
-        &self.shared
+    /// What each row shares with rows before it, or with earlier requests.
+    pub(super) fn shared(&self) -> Vec<Shared> {
+        let mut encodings = self.encoding_of.iter();
+        let of_memory = |memory: &Part<Memory>| if memory.was_known { None } else { encodings.next() };
+        let encoding_of: Vec<Option<&usize>> = self.memories.iter().map(of_memory).collect();
+        let shared = |(row, at): (usize, &usize)| {
+            let (before, memory) = (&self.of[..row], &self.memories[*at]);
+            let keys_values = memory.was_known || before.contains(at);
+            let is_there = |encoding: &usize| {
+                self.encodings[*encoding].was_known || before.iter().any(|at| encoding_of[*at] == Some(encoding))
+            };
+            Shared { encoder: keys_values || encoding_of[*at].is_some_and(is_there), keys_values }
+        };
+        self.of.iter().enumerate().map(shared).collect()
     }
 
     /// Computes what is not known, for about as long as it takes to encode `budget` tokens of short sources; gives whether all is
@@ -210,7 +216,7 @@ impl Plan {
 impl<V> Part<V> {
     fn new(row: &Row<'_>, key: &Key, known: Option<V>) -> Self {
         let adapter = row.adapter.filter(|_| key.generation.is_some()).cloned();
-        Self { key: key.clone(), ids: row.ids.to_vec(), adapter, known }
+        Self { key: key.clone(), ids: row.ids.to_vec(), adapter, was_known: known.is_some(), known }
     }
 }
 
@@ -363,10 +369,12 @@ mod tests {
             while !plan.advance(&backbone, 50).unwrap() {}
             plan.finish()
         };
-        let check = |begun: usize, kept: [bool; 5], passes: usize| {
+        let check = |begun: usize, kept: [bool; 5], passes: usize, shared: &[bool]| {
             let mut plan = Plan::new(&mut SourceCache::new(0), &[0, 1, 2, 3, 4].map(row));
             (0..begun).for_each(|_| assert!(!plan.advance(&backbone, 50).unwrap()));
             plan.retain(&kept);
+            let told: Vec<_> = plan.shared().iter().map(|shared| shared.encoder && shared.keys_values).collect();
+            assert_eq!(told, shared, "{kept:?}");
             assert_eq!(plan.passes.len() + usize::from(plan.under_way.is_some()), passes, "{kept:?}");
             let found = ready(plan);
             let wanted = (0..5).filter(|at| kept[*at]);
@@ -378,11 +386,11 @@ mod tests {
             }
         };
         // passes: [6, 300 tokens], [900], [900]
-        check(0, [true; 5], 3);
-        check(0, [false, true, true, false, false], 2);
-        check(0, [false, false, true, true, false], 2);
-        check(1, [true, false, false, false, false], 1);
-        check(1, [false, false, true, false, false], 1);
-        check(1, [false, true, false, true, true], 2);
+        check(0, [true; 5], 3, &[false, false, false, false, true]);
+        check(0, [false, true, true, false, false], 2, &[false; 2]);
+        check(0, [false, false, true, true, false], 2, &[false; 2]);
+        check(1, [true, false, false, false, false], 1, &[false]);
+        check(1, [false, false, true, false, false], 1, &[false]);
+        check(1, [false, true, false, true, true], 2, &[false; 3]); // the one it would have shared with left
     }
 }

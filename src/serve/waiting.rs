@@ -1,0 +1,215 @@
+//! Requests that were taken from the queue and are in no batch yet.
+
+use super::joining::Admitted;
+use super::order::Turns;
+use super::places::Place;
+use super::source_cache::{Key, Keys};
+use super::{Adapter, Command, Error, Queued, Result, scoring};
+use crate::delta::Single;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One of them.
+struct Waiting {
+    command: Command,
+    /// Its place in the queue, which is free when it is dropped.
+    _place: Place,
+    /// When it goes.
+    turn: usize,
+    keys: Keys,
+    /// Decoder positions that scoring takes.
+    positions: usize,
+    adapter: Slot,
+}
+
+/// Where a request's adapter is.
+enum Slot {
+    /// In memory; none for the bare backbone.
+    Ready(Option<Arc<Single>>),
+    /// Asked of the loader; so many bytes.
+    Loading(usize),
+    /// To be asked of the loader; so many bytes.
+    Wanted(usize),
+}
+
+impl Waiting {
+    /// The generation of its adapter, and the bytes, if it is in memory for it or comes there.
+    fn held(&self) -> Option<(&str, usize)> {
+        let bytes = match &self.adapter {
+            Slot::Ready(single) => single.as_ref()?.bytes(),
+            Slot::Loading(bytes) => *bytes,
+            Slot::Wanted(_) => return None,
+        };
+        Some((self.command.flow()?, bytes))
+    }
+}
+
+/// What a batch has room for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Requests that join at once.
+    pub(super) requests: usize,
+    /// Rows of the decoder.
+    pub(super) rows: usize,
+    /// Source tokens of an encoder pass, padding included, but for a source that is alone.
+    pub(super) encoded: usize,
+    /// Source tokens whose keys and values are held, and those that there may be, but for a source that is alone.
+    pub(super) decoded: (usize, usize),
+}
+
+/// All of them, in the order in which they came.
+#[derive(Default)]
+pub(super) struct Line {
+    waiting: Vec<Waiting>,
+    turns: Turns,
+}
+
+impl Line {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// The first deadline.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.waiting.iter().filter_map(|waiting| waiting.command.deadline()).min()
+    }
+
+    /// Takes in a request whose adapter, if it has one, is here or is to be loaded.
+    pub(super) fn come(&mut self, queued: Queued, resident: Option<Arc<Single>>) {
+        let Queued { command, place } = queued;
+        let adapter = match command.adapter() {
+            Some(adapter) if resident.is_none() => Slot::Wanted(adapter.structure.parameters() * size_of::<f32>()),
+            _ => Slot::Ready(resident),
+        };
+        let keys = Keys::new(command.ids(), command.adapter().map(|adapter| &**adapter));
+        let (positions, turn) = (command.positions(), self.turns.come(command.flow(), command.tokens()));
+        self.waiting.push(Waiting { command, _place: place, turn, keys, positions, adapter });
+    }
+
+    /// Lets those go who wait no longer: their client left, or their time is over.
+    pub(super) fn give_up(&mut self, now: Instant) {
+        for over in self.waiting.extract_if(.., |waiting| waiting.command.is_over(now)) {
+            over.command.fail(Error::TimedOut); // one whose client left hears nothing of it
+        }
+    }
+
+    /// The adapters to load now, in the order of the turns: as many as `limit` bytes hold beside those that others wait with, and
+    /// one in any case. `resident` gives those that have come meanwhile; those in `loading` come, and the new ones are put there.
+    pub(super) fn wanted(
+        &mut self,
+        mut limit: usize,
+        mut resident: impl FnMut(&String) -> Option<Arc<Single>>,
+        loading: &mut HashSet<String>,
+    ) -> Vec<Arc<Adapter>> {
+        let is_wanted = |waiting: &Waiting| matches!(waiting.adapter, Slot::Wanted(_));
+        if !self.waiting.iter().any(is_wanted) {
+            return Vec::new();
+        }
+        let mut held: HashMap<String, usize> =
+            self.waiting.iter().filter_map(Waiting::held).map(|(of, bytes)| (of.into(), bytes)).collect();
+        let mut sum: usize = held.values().sum();
+        let mut wanted = Vec::new();
+        for at in self.in_turn() {
+            let waiting = &mut self.waiting[at];
+            let (Slot::Wanted(bytes), Some(adapter)) = (&waiting.adapter, waiting.command.adapter()) else { continue };
+            let bytes = *bytes;
+            if let Some(single) = resident(&adapter.generation) {
+                waiting.adapter = Slot::Ready(Some(single));
+                continue;
+            }
+            if !held.contains_key(&adapter.generation) {
+                if sum > 0 && sum + bytes > limit {
+                    limit = 0; // small ones must not keep a large one waiting for ever
+                    continue;
+                }
+                sum += bytes;
+                held.insert(adapter.generation.clone(), bytes);
+            }
+            if loading.insert(adapter.generation.clone()) {
+                wanted.push(Arc::clone(adapter));
+            }
+            waiting.adapter = Slot::Loading(bytes);
+        }
+        wanted
+    }
+
+    /// Gives an adapter, or the error of reading it, to the requests that wait for it.
+    pub(super) fn arrived(&mut self, generation: &str, single: &Result<Arc<Single>>) {
+        let waits = |waiting: &mut Waiting| {
+            matches!(waiting.adapter, Slot::Loading(_)) && waiting.command.flow() == Some(generation)
+        };
+        match single {
+            Ok(single) => {
+                for waiting in &mut self.waiting {
+                    if waits(waiting) {
+                        waiting.adapter = Slot::Ready(Some(Arc::clone(single)));
+                    }
+                }
+            }
+            Err(error) => {
+                self.waiting.extract_if(.., waits).for_each(|waiting| waiting.command.fail(error.clone()));
+            }
+        }
+    }
+
+    /// Those that join now, in the order of their [`Turns`]. One whose adapter is not there yet is passed over and keeps its place;
+    /// so is a generation while too few rows are free, behind which no other one goes first. Where the encoder's pass has no
+    /// room for the next one, none behind it goes first. `knows` tells whether a source's keys and values are there.
+    pub(super) fn admit(&mut self, room: Room, knows: impl Fn(&Keys) -> bool) -> Vec<Admitted> {
+        if self.waiting.is_empty() {
+            self.turns.reset();
+            return Vec::new();
+        }
+        let Room { requests, rows: mut free, encoded, decoded: (mut decoded, most_decoded) } = room;
+        let (mut rows, mut width, mut positions) = (0, 0, 0);
+        let mut memories: Vec<&Key> = Vec::new();
+        let mut joins = vec![false; self.waiting.len()];
+        let flows = self.waiting.iter().map(|waiting| waiting.command.flow()).collect::<HashSet<_>>().len();
+        for at in self.in_turn() {
+            let Waiting { command, keys, positions: own, adapter, turn, .. } = &self.waiting[at];
+            let needed = command.rows();
+            if !matches!(adapter, Slot::Ready(_)) {
+                continue;
+            }
+            // keys and values that are there already take no room
+            let computes = !knows(keys) && !memories.contains(&&keys.memory);
+            let source = if computes { command.ids().len() } else { 0 };
+            if needed > free || (decoded > 0 && source > 0 && decoded + source > most_decoded) {
+                free = 0; // small requests must not keep a large one waiting for ever
+                continue;
+            }
+            let (wider, computed) = (width.max(source), memories.len() + usize::from(computes));
+            // the decoder's part is limited as well, so that rows under way are not held up for long
+            let scored = positions + own;
+            let full = rows == requests || computed * wider > encoded || scored > scoring::POSITIONS;
+            if rows > 0 && full {
+                break;
+            }
+            memories.extend(computes.then_some(&keys.memory));
+            (rows, width, positions) = (rows + 1, wider, scored);
+            (free, decoded) = (free - needed, decoded + source);
+            joins[at] = true;
+            self.turns.taken(*turn, command.tokens(), flows);
+        }
+        let mut joins = joins.into_iter();
+        let joining = self.waiting.extract_if(.., |_| joins.next() == Some(true));
+        let admitted = joining.map(|Waiting { command, keys, adapter, .. }| {
+            let Slot::Ready(adapter) = adapter else { unreachable!("only those whose adapter is there join") };
+            Admitted { command, keys, adapter }
+        });
+        admitted.collect()
+    }
+
+    /// How many adapters shared the engine of late, as [`Turns::sharers`].
+    pub(super) fn sharers(&self) -> usize {
+        self.turns.sharers()
+    }
+
+    /// The places of the requests in the order of their turns; of equals the one that came first is first.
+    fn in_turn(&self) -> Vec<usize> {
+        let mut turns: Vec<usize> = (0..self.waiting.len()).collect();
+        turns.sort_by_key(|at| self.waiting[*at].turn);
+        turns
+    }
+}
