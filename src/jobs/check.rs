@@ -65,7 +65,8 @@ fn retrain(request: &mut RetrainRequest, registry: &Registry, backbone: &Backbon
 
 fn transfer(request: &mut TransferRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
     pin_task("target", &request.target, &mut request.task_digest, registry)?;
-    transfer_source(registry, "source", &request.source, &backbone.shape)?;
+    // the structure that a task stands for now
+    request.source = transfer_source(registry, "source", &request.source, &backbone.shape)?.id;
     adapter_name(request.adapter_name())
 }
 

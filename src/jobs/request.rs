@@ -68,7 +68,8 @@ pub struct RetrainRequest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TransferRequest {
-    /// A task that a structure was searched on (the newest is taken), or a structure's id.
+    /// A task that a structure was searched on (the newest is taken), or a structure's id; the id once the job is accepted, so that it
+    /// never goes on with another one.
     pub source: String,
     /// Task to train on.
     pub target: String,
@@ -236,15 +237,15 @@ macro_rules! training {
                 if self.steps.is_some() && self.epochs.is_some() {
                     return Err(Error::invalid("steps", "`steps` and `epochs` exclude each other: give one"));
                 }
-                at_least_one("steps", self.steps)?;
+                at_least("steps", self.steps, 1)?;
                 at_most("steps", self.steps, MOST_STEPS)?;
-                at_least_one("epochs", self.epochs)?;
+                at_least("epochs", self.epochs, 1)?;
                 at_most("epochs", self.epochs, MOST_STEPS)?;
-                at_least_one("batch_size", Some(batch_size))?;
+                at_least("batch_size", Some(batch_size), 1)?;
                 at_most("batch_size", Some(batch_size), MOST_ROWS)?;
-                at_least_one("train_rows", self.train_rows)?;
-                at_least_one("max_source_tokens", Some(self.max_source_tokens))?;
-                at_least_one("evaluations", Some(self.evaluations))?;
+                at_least("train_rows", self.train_rows, 1)?;
+                at_least("max_source_tokens", Some(self.max_source_tokens), 2)?;
+                at_least("evaluations", Some(self.evaluations), 1)?;
                 rate("learning_rate", self.learning_rate)
             }
         }
@@ -352,6 +353,11 @@ impl JobRequest {
             }
             JobRequest::Retrain(request) => {
                 request.check_training()?;
+                let is_random = request.baseline() == Some(Baseline::Random);
+                if !is_random && request.space != SpaceChoice::default() {
+                    let message = format!("`{}` is drawn from no space: leave `space` out", request.structure);
+                    return Err(Error::invalid("space", message));
+                }
                 match (request.baseline(), &request.budget) {
                     (Some(Baseline::Random), None) => {
                         Err(Error::invalid("budget", "a random structure needs a `budget`, such as 5.447%"))
@@ -368,8 +374,8 @@ impl JobRequest {
                 check_seeds(&request.seeds)
             }
             JobRequest::Evaluation(request) => {
-                at_least_one("rows", request.rows)?;
-                at_least_one("max_source_tokens", Some(request.max_source_tokens))
+                at_least("rows", request.rows, 1)?;
+                at_least("max_source_tokens", Some(request.max_source_tokens), 2)
             }
         }
     }
@@ -388,9 +394,11 @@ pub(super) fn at_most(param: &'static str, value: Option<usize>, most: usize) ->
     }
 }
 
-fn at_least_one(param: &'static str, value: Option<usize>) -> Result<()> {
+fn at_least(param: &'static str, value: Option<usize>, least: usize) -> Result<()> {
     match value {
-        Some(0) => Err(Error::invalid(param, format!("`{param}` is 0: give at least 1"))),
+        Some(value) if value < least => {
+            Err(Error::invalid(param, format!("`{param}` is {value}: give at least {least}")))
+        }
         _ => Ok(()),
     }
 }

@@ -387,7 +387,9 @@ fn structure_failure(error: crate::structure::Error) -> Failure {
 fn train_failure(error: train::Error) -> Failure {
     match error {
         train::Error::Stopped(_) => Failure::Stopped,
-        train::Error::Diverged { .. } => Failure::new("training_diverged", error.to_string()),
+        train::Error::Diverged { .. } | train::Error::DivergedStructure { .. } => {
+            Failure::new("training_diverged", error.to_string())
+        }
         train::Error::Checkpoint(_) => Failure::new("checkpoint_invalid", error.to_string()),
         error => Failure::new("training_failed", error.to_string()),
     }

@@ -227,7 +227,7 @@ impl SearchRequest {
     }
 }
 
-/// Batches of a saliency: no cancel is heard while it is measured.
+/// Batches of a saliency.
 const MOST_SALIENCY: usize = 64;
 /// Structures of one search.
 const MOST_BUDGETS: usize = 64;

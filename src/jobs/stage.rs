@@ -122,6 +122,10 @@ impl Observer for Watch<'_> {
         }
         if stop { Flow::Stop } else { Flow::Continue }
     }
+
+    fn flow(&self) -> Flow {
+        if self.control.should_stop().is_some() { Flow::Stop } else { Flow::Continue }
+    }
 }
 
 #[cfg(test)]

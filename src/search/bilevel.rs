@@ -40,7 +40,7 @@ pub fn search(
     let mut run = Run::new(backbone, space, budget, data, settings)?;
     let mut state = match resume {
         Some(bytes) => State::from_checkpoint(Checkpoint::from_bytes(bytes)?, run.bilevel.layout.len(), space.len())?,
-        None => run.start()?,
+        None => run.start(observer)?,
     };
     let started = Instant::now();
     while state.step < settings.steps {
@@ -108,11 +108,14 @@ impl<'a> Run<'a> {
     }
 
     /// The state before the first step.
-    fn start(&mut self) -> Result<State> {
+    fn start(&mut self, observer: &dyn Observer) -> Result<State> {
         let mut state = self.bilevel.start();
         if self.saliency > 0 {
             let (part, backbone, candidates) = (&mut self.delta_part, self.backbone, &self.data.candidates);
-            let batches = (0..self.saliency).map(|step| part.batch(backbone, candidates, step));
+            let batches = (0..self.saliency).map(|step| match observer.flow() {
+                Flow::Stop => Err(Error::Stopped(0)),
+                Flow::Continue => part.batch(backbone, candidates, step),
+            });
             state.alpha = self.bilevel.salient(&state.values, batches)?;
         }
         Ok(state)

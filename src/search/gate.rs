@@ -57,6 +57,14 @@ impl Gate {
         (self.shifted(&alpha, zeta), zeta)
     }
 
+    /// p of these α as a search tells it in the end, not cut off as [`Gate::probabilities`] is for its samples: so that ζ can be
+    /// solved anew from it for another budget, however firm the choice is.
+    pub fn told(&self, alpha: &[f32]) -> Vec<f64> {
+        let alpha: Vec<f64> = alpha.iter().map(|a| f64::from(*a)).collect();
+        let zeta = if self.l0.is_some() { 0.0 } else { self.zeta(&alpha) };
+        alpha.iter().map(|a| self.p(*a, zeta)).collect()
+    }
+
     /// α of these p, so that p at the budget's share of the space has α = 0; p itself in the L0 control, which has no ζ.
     pub fn alpha(&self, p: &[Option<f64>]) -> Vec<f32> {
         let known = || p.iter().zip(&self.sizes).filter_map(|(p, size)| p.map(|p| (p, size)));
@@ -68,8 +76,11 @@ impl Gate {
     }
 
     fn shifted(&self, alpha: &[f64], zeta: f64) -> Vec<f64> {
-        let p = |a: &f64| sigmoid(((a - zeta) / self.tau).max(FLOOR)).clamp(MARGIN, 1.0 - MARGIN);
-        alpha.iter().map(p).collect()
+        alpha.iter().map(|a| self.p(*a, zeta).clamp(MARGIN, 1.0 - MARGIN)).collect()
+    }
+
+    fn p(&self, alpha: f64, zeta: f64) -> f64 {
+        sigmoid(((alpha - zeta) / self.tau).max(FLOOR))
     }
 
     /// z_i = σ((logit u_i + logit p_i)/β), so that P(z > ½) = p (paper eq. 7); stretched and cut off in the L0 control.
@@ -195,6 +206,19 @@ mod tests {
         assert_eq!(gate.alpha(&[Some(share), Some(share), Some(share), None]), [0.0; 4]);
         let control = Gate { l0: Some(0.0), tau: 0.7, ..gate };
         close(&control.probabilities(&control.alpha(&[Some(0.9); 4])).0, &[0.9; 4]);
+    }
+
+    /// However firm the choice is, what a search tells gives another budget's p as the search of that budget would.
+    #[test]
+    fn what_is_told_holds_for_another_budget() {
+        let sizes = [100.0, 300.0, 50.0, 80.0, 200.0, 10.0];
+        let alpha = [0.4, -0.6, 0.05, -0.2, 0.1, 0.0];
+        for tau in [1.0, 0.05, 0.01] {
+            let of = |budget: f64| Gate { tau, ..gate(&sizes, budget) };
+            let (few, many) = (of(30.0).told(&alpha), of(400.0).told(&alpha));
+            let found = crate::structure::at_budget(&few, &sizes.map(|size| size as usize), 400);
+            found.iter().zip(&many).for_each(|(a, b)| assert!((a - b).abs() < 1e-6, "τ {tau}: {found:?} {many:?}"));
+        }
     }
 
     /// Of the L0 control: the gradient of `Σ g z(α) + λ₀ Σ P(z > 0)` by a central difference, and gates that are cut off.

@@ -141,7 +141,7 @@ impl<'a> Bilevel<'a> {
         let mut whole = vec![0.0; state.alpha.len()];
         live.modules.iter().zip(gradient).for_each(|(module, g)| whole[*module] = g as f32);
         if !whole.iter().all(|g| g.is_finite()) {
-            return Err(Error::Diverged { loss: other.loss, step: state.step, rate: structural_rate });
+            return Err(Error::DivergedStructure { step: state.step, rate: structural_rate });
         }
         clip_global_norm(&mut whole, settings.clip);
         state.structural_optimiser.step(&mut state.alpha, &whole, structural_rate as f32);
@@ -175,7 +175,7 @@ impl<'a> Bilevel<'a> {
     /// p of every module of the space, 0 where it is searched no further.
     pub(super) fn probabilities(&self, alpha: &[f32]) -> Result<Vec<f64>> {
         let live = self.live(alpha)?;
-        Ok(live.spread(&live.gate.probabilities(&live.pick(alpha)).0, self.modules.len()))
+        Ok(live.spread(&live.gate.told(&live.pick(alpha)), self.modules.len()))
     }
 
     /// All modules of the space with the gates of a dev evaluation at these p.

@@ -139,7 +139,8 @@ impl Structure {
 
     /// The newest provenance that tells p of a space.
     pub fn searched(&self) -> Option<&Provenance> {
-        self.provenance.iter().rev().find(|provenance| !provenance.probabilities.is_empty())
+        let told = || self.provenance.iter().rev().filter(|provenance| !provenance.probabilities.is_empty());
+        told().find(|provenance| provenance.parents.is_empty()).or_else(|| told().next())
     }
 
     /// p of these modules by the newest search that tells it.

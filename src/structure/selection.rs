@@ -72,7 +72,7 @@ pub fn at_budget(p: &[f64], sizes: &[usize], budget: usize) -> Vec<f64> {
         p.iter().map(|p| if *p > 0.0 { shifted(p) } else { 0.0 }).collect::<Vec<_>>()
     };
     let size = |p: &[f64]| p.iter().zip(sizes).map(|(p, size)| p * *size as f64).sum::<f64>();
-    let (mut low, mut high) = (-60.0, 60.0);
+    let (mut low, mut high) = (-300.0, 300.0); // logits reach from −200 to 37
     for _ in 0..80 {
         let middle = f64::midpoint(low, high);
         if size(&at(middle)) > budget as f64 {

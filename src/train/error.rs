@@ -36,6 +36,17 @@ pub enum Error {
         /// The learning rate.
         rate: f64,
     },
+    /// The structural parameters' gradient is no longer a number.
+    #[error(
+        "the gradient of the structural parameters is not a number at step {step}: lower their learning rate (now {rate}) or the \
+         penalty of the L0 control"
+    )]
+    DivergedStructure {
+        /// The step.
+        step: usize,
+        /// The learning rate of the structural parameters.
+        rate: f64,
+    },
     /// A checkpoint that is not of this run.
     #[error("the checkpoint cannot be used: {0}")]
     Checkpoint(String),

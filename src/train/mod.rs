@@ -59,6 +59,11 @@ pub enum Flow {
 pub trait Observer {
     /// Called after every step; `snapshot` makes a checkpoint of the state after it.
     fn step(&mut self, report: &Report, snapshot: &dyn Fn() -> Vec<u8>) -> Flow;
+
+    /// Asked where a run works for long before its first step.
+    fn flow(&self) -> Flow {
+        Flow::Continue
+    }
 }
 
 /// An observer that never stops a run.

@@ -197,6 +197,9 @@ fn variants() -> Vec<search::Settings> {
         search::Settings { delta_share: 0.8, ..first.clone() },
         search::Settings { prune_below: 0.95, ..first.clone() },
         search::Settings { saliency: 2, ..first.clone() },
+        search::Settings { tau: 0.7, ..first.clone() },
+        search::Settings { beta: 0.7, ..first.clone() },
+        search::Settings { epsilon: 0.5, ..second.clone() },
     ];
     all.extend([first, second, reference]);
     all
