@@ -94,6 +94,16 @@ pub enum Error {
     /// A key or value is wrong.
     #[error("the settings are not valid: {0}")]
     Invalid(#[from] toml::de::Error),
+    /// A number that nothing could be done with.
+    #[error("the setting `{key}` is {value}: give {}", if *most == usize::MAX { "at least 1".into() } else { format!("1 to {most}") })]
+    Number {
+        /// The setting.
+        key: &'static str,
+        /// What it is.
+        value: usize,
+        /// The most.
+        most: usize,
+    },
 }
 
 impl Config {
@@ -119,7 +129,27 @@ impl Config {
                 table.insert(key, parsed(value));
             }
         }
-        Ok(table.try_into()?)
+        table.try_into::<Self>()?.checked()
+    }
+
+    /// Refuses numbers that nothing could be done with.
+    fn checked(self) -> Result<Self, Error> {
+        let numbers = [
+            ("threads", self.threads.unwrap_or(1), 1024),
+            ("body_bytes", self.body_bytes, usize::MAX),
+            ("upload_bytes", self.upload_bytes, usize::MAX),
+            ("concurrent_uploads", self.concurrent_uploads, usize::MAX),
+            ("input_tokens", self.input_tokens, usize::MAX),
+            ("output_tokens", self.output_tokens, usize::MAX),
+            ("inputs", self.inputs, usize::MAX),
+            ("queue", self.queue, usize::MAX),
+            ("encoded_between_steps", self.encoded_between_steps, usize::MAX),
+            ("waiting_jobs", self.waiting_jobs, usize::MAX),
+        ];
+        match numbers.into_iter().find(|(_, value, most)| !(1..=*most).contains(value)) {
+            Some((key, value, most)) => Err(Error::Number { key, value, most }),
+            None => Ok(self),
+        }
     }
 }
 
@@ -162,6 +192,9 @@ mod tests {
         check("", ("S3DELTA_ALLOWED_HOSTS", "['box.lan']"), "[\"box.lan\"]");
         check("", ("S3DELTA_WEB", "off"), "port: 8080");
         check("prot = 9", ("PATH", "/bin"), "unknown field `prot`");
+        check("", ("S3DELTA_THREADS", "0"), "the setting `threads` is 0: give 1 to 1024");
+        check("queue = 0", ("S3DELTA_THREADS", "100000"), "`threads` is 100000");
+        check("queue = 0", ("PATH", "/bin"), "the setting `queue` is 0: give at least 1");
         check("", ("S3DELTA_PORT", "many"), "invalid type: string \"many\"");
     }
 }

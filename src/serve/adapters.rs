@@ -53,6 +53,9 @@ pub(super) fn read_file(path: &Path, into: &mut Vec<u8>) -> std::io::Result<()> 
 /// Adapters that are read at the same time, so that one which the disk holds up does not hold up the next.
 const READERS: usize = 4;
 
+/// Bytes of a file's buffer that a reader keeps for the next one.
+const KEPT: usize = 8 << 20;
+
 /// The way to the loader's threads.
 pub(super) struct Loader {
     wanted: mpsc::Sender<(Arc<Adapter>, Instant)>,
@@ -80,6 +83,8 @@ impl Loader {
                     let weights = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| {
                         Err(Error::Internal(format!("the loader of adapters panicked: {}", panicked(&*panic))))
                     });
+                    file.clear();
+                    file.shrink_to(KEPT);
                     let seconds = wanted.elapsed().as_secs_f64();
                     let _ = loaded.send(Loaded { generation: adapter.generation.clone(), weights, seconds });
                 }

@@ -35,6 +35,11 @@ impl Running {
         self.generate.fail(error);
     }
 
+    /// Whose request it is.
+    fn flow(&self) -> Option<&str> {
+        self.generate.request.adapter.as_ref().map(|adapter| adapter.generation.as_str())
+    }
+
     /// Whether nothing more is to be made: it failed, its client left, or its time is over, which its client is told.
     fn is_over(&mut self, now: Instant) -> bool {
         if !self.failed && self.generate.deadline.is_some_and(|deadline| deadline <= now) {
@@ -130,9 +135,9 @@ pub(super) struct Decoding {
 }
 
 impl Decoding {
-    /// Rows that are taken, those that beams and samples will branch to included.
-    pub(super) fn rows(&self) -> usize {
-        self.running.iter().map(|running| running.sequences.rows_ahead()).sum()
+    /// Rows that are taken, those that beams and samples will branch to included, by the adapters' generations.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (Option<&str>, usize)> {
+        self.running.iter().map(|running| (running.flow(), running.sequences.rows_ahead()))
     }
 
     /// Tokens of all sources, those that rows share once.
@@ -146,7 +151,7 @@ impl Decoding {
 
     /// Takes out requests that ended, whose time is over or whose client left, and sequences of which no more is wanted, and lets
     /// the cache follow the rows that go on. The last requests take the places of those that leave, so that few rows move.
-    pub(super) fn sweep(&mut self, now: Instant, compute: Compute) {
+    pub(super) fn sweep(&mut self, now: Instant, compute: &Compute) {
         let mut first = 0;
         let place = |(running, rows): (Running, usize)| {
             first += rows;
@@ -184,7 +189,7 @@ impl Decoding {
     }
 
     /// Adds requests with the state that belongs to them, a row each.
-    pub(super) fn join(&mut self, running: Vec<Running>, new: State, compute: Compute) {
+    pub(super) fn join(&mut self, running: Vec<Running>, new: State, compute: &Compute) {
         self.held.extend(running.iter().map(|_| 1));
         self.running.extend(running);
         let Some(mut state) = self.state.take() else {
@@ -199,7 +204,7 @@ impl Decoding {
     }
 
     /// Makes one token of every row. One whose scores are not numbers fails its request alone.
-    pub(super) fn step(&mut self, backbone: &Backbone, compute: Compute) {
+    pub(super) fn step(&mut self, backbone: &Backbone, compute: &Compute) {
         let Some(mut state) = self.state.take() else { return };
         let most = self.running.iter().map(Running::most).max().unwrap_or(0);
         let running = &mut self.running;

@@ -9,7 +9,7 @@ use super::source_cache::SourceCache;
 use super::waiting::{Line, Room};
 use super::{BackboneInfo, Engine, Error, Queued, Result, Settings, Tokenize};
 use crate::t5::Backbone;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TryRecvError;
@@ -27,6 +27,9 @@ pub fn start(backbone: Arc<Backbone>, tokenizer: Arc<dyn Tokenize>, settings: Se
     std::thread::Builder::new().name("engine".into()).spawn(run).map_err(no_thread)?;
     Ok(engine)
 }
+
+/// Groups that take many turns, such as one long prompt, that are under way at a time.
+const LONG_GROUPS: usize = 2;
 
 /// How long those who left may keep their places while nothing happens but that adapters are read.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -52,7 +55,8 @@ pub(super) struct EngineThread {
     sources: SourceCache,
     waiting: Line,
     places: Arc<Places>,
-    joining: Option<Joining>,
+    /// Groups of requests, of which the first goes on next.
+    joining: VecDeque<Joining>,
     decoding: Decoding,
 }
 
@@ -89,7 +93,7 @@ impl EngineThread {
             sources: SourceCache::new(settings.encoder_cache_bytes),
             waiting: Line::default(),
             places: engine.places(),
-            joining: None,
+            joining: VecDeque::new(),
             decoding: Decoding::default(),
             backbone,
             settings,
@@ -107,7 +111,7 @@ impl EngineThread {
     }
 
     fn is_done(&self) -> bool {
-        self.drained && self.waiting.is_empty() && self.joining.is_none() && self.decoding.is_empty()
+        self.drained && self.waiting.is_empty() && self.joining.is_empty() && self.decoding.is_empty()
     }
 
     /// Takes what has come, lets rows leave and join, scores, and makes one token of every row. False if there was
@@ -121,30 +125,31 @@ impl EngineThread {
         self.take();
         self.waiting.give_up(now);
         self.load();
-        self.decoding.sweep(now, self.compute);
-        if self.joining.is_none() {
-            let admitted = self.admit();
-            self.joining = (!admitted.is_empty()).then(|| Joining::new(admitted, &mut self.sources));
+        self.decoding.sweep(now, &self.compute);
+        let admitted = self.admit();
+        if !admitted.is_empty() {
+            let group = Joining::new(admitted, &mut self.sources, self.settings.encoded_between_steps);
+            self.joining.push_front(group); // at once: it may be short
         }
-        let idle = self.joining.is_none() && self.decoding.is_empty();
+        let idle = self.joining.is_empty() && self.decoding.is_empty();
         self.join(now);
-        self.decoding.step(&self.backbone, self.compute);
-        self.decoding.sweep(now, self.compute);
+        self.decoding.step(&self.backbone, &self.compute);
+        self.decoding.sweep(now, &self.compute);
         self.resident.trim();
         !idle
     }
 
-    /// Goes on encoding the sources of requests that are to join, for no longer than rows under way can wait, and never so long
-    /// that nobody looks whether somebody still waits for them.
+    /// Goes on encoding the sources of one of the groups that are to join, each in its turn, for no longer than rows under way can
+    /// wait, and never so long that nobody looks whether somebody still waits for them.
     fn join(&mut self, now: Instant) {
-        let Some(joining) = self.joining.take() else { return };
-        match joining.advance(&self.backbone, self.settings.encoded_between_steps, now, self.compute) {
-            Progress::UnderWay(joining) => self.joining = Some(*joining),
+        let Some(joining) = self.joining.pop_front() else { return };
+        match joining.advance(&self.backbone, self.settings.encoded_between_steps, now, &self.compute) {
+            Progress::UnderWay(joining) => self.joining.push_back(*joining),
             Progress::Joined(joined) => {
                 let Joined { running, cache, fresh } = *joined;
                 self.sources.keep(fresh);
                 if let Some(cache) = cache {
-                    self.decoding.join(running, State { cache, view: None }, self.compute);
+                    self.decoding.join(running, State { cache, view: None }, &self.compute);
                 }
             }
             Progress::Over => {}
@@ -217,7 +222,7 @@ impl EngineThread {
     fn arrived(&mut self, loaded: Loaded) {
         let Loaded { generation, weights, seconds } = loaded;
         self.loading.remove(&generation);
-        let (backbone, compute) = (&*self.backbone, self.compute);
+        let (backbone, compute) = (&*self.backbone, &self.compute);
         let single = weights.and_then(|weights| match weights {
             Weights::Ready(single) => Ok(single),
             values => compute.run(|| Ok(values.single(backbone))),
@@ -239,17 +244,31 @@ impl EngineThread {
         }
     }
 
-    /// The waiting requests that join now.
+    /// The waiting requests that join now, as one group. There is one short group at a time, as those who come meanwhile are better
+    /// off together, and beside it a few long ones, which nobody else waits for.
     fn admit(&mut self) -> Vec<Admitted> {
+        let long = self.joining.iter().filter(|group| group.is_long()).count();
+        if long < self.joining.len() {
+            return Vec::new();
+        }
         let Settings { max_batch_rows, max_batch_tokens, encoded_between_steps, max_decoded_tokens, .. } =
             self.settings;
-        let encoded =
-            if self.decoding.is_empty() { max_batch_tokens } else { max_batch_tokens.min(encoded_between_steps) };
+        let (mut rows, mut held) = (max_batch_rows, HashMap::new());
+        for (flow, taken) in self.decoding.rows().chain(self.joining.iter().flat_map(Joining::rows)) {
+            rows -= taken;
+            *held.entry(flow.map(String::from)).or_default() += taken;
+        }
+        let idle = self.decoding.is_empty() && self.joining.is_empty();
+        let joining: usize = self.joining.iter().map(Joining::source_tokens).sum();
         let room = Room {
             requests: max_batch_rows,
-            rows: max_batch_rows - self.decoding.rows(),
-            encoded,
-            decoded: (self.decoding.source_tokens(), max_decoded_tokens),
+            rows,
+            held,
+            share: max_batch_rows - max_batch_rows / 8,
+            encoded: if idle { max_batch_tokens } else { max_batch_tokens.min(encoded_between_steps) },
+            short: encoded_between_steps,
+            long: long < LONG_GROUPS,
+            decoded: (self.decoding.source_tokens() + joining, max_decoded_tokens),
         };
         let admitted = self.waiting.admit(room, |keys| self.sources.knows(keys));
         self.places.shared_by(self.waiting.sharers());
@@ -281,6 +300,6 @@ impl EngineThread {
 
     /// Rows being decoded.
     pub(super) fn running(&self) -> usize {
-        self.decoding.rows()
+        self.decoding.rows().map(|(_, rows)| rows).sum()
     }
 }

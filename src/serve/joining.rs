@@ -2,12 +2,13 @@
 
 use super::compute::Compute;
 use super::decoding::{Running, first_capacity};
-use super::scoring::{Scored, Scores};
+use super::scoring::{POSITIONS, Scored, Scores};
 use super::source_cache::{Fresh, Keys, SourceCache};
 use super::sources::{Plan, Ready, Row, retain, seen};
 use super::{Command, Error, Result};
 use crate::delta::Single;
 use crate::t5::{Backbone, Cache};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,10 +19,11 @@ pub(super) struct Admitted {
     pub(super) adapter: Option<Arc<Single>>,
 }
 
-/// Requests whose sources are being encoded, and then their targets scored.
+/// A group of requests whose sources are being encoded, and then their targets scored.
 pub(super) struct Joining {
     admitted: Vec<Admitted>,
     stage: Stage,
+    is_long: bool,
 }
 
 /// How far they are.
@@ -64,17 +66,36 @@ impl Admitted {
 }
 
 impl Joining {
-    /// Looks their sources up.
-    pub(super) fn new(admitted: Vec<Admitted>, sources: &mut SourceCache) -> Self {
+    /// Looks their sources up. The group is long if there are more than `short` tokens to encode, or more than a pass to score.
+    pub(super) fn new(admitted: Vec<Admitted>, sources: &mut SourceCache, short: usize) -> Self {
         let rows: Vec<_> = admitted.iter().map(Admitted::row).collect();
         let plan = Plan::new(sources, &rows);
-        Self { admitted, stage: Stage::Encoding(Box::new(plan)) }
+        let scored: usize = admitted.iter().map(|admitted| admitted.command.positions()).sum();
+        let is_long = plan.tokens() > short || scored > POSITIONS;
+        Self { admitted, stage: Stage::Encoding(Box::new(plan)), is_long }
+    }
+
+    /// Whether it takes many turns.
+    pub(super) fn is_long(&self) -> bool {
+        self.is_long
+    }
+
+    /// Rows of the decoder that its requests will take, by the adapters' generations.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (Option<&str>, usize)> {
+        self.admitted.iter().map(|admitted| (admitted.command.flow(), admitted.command.rows()))
+    }
+
+    /// Tokens of its sources, those that requests share once.
+    pub(super) fn source_tokens(&self) -> usize {
+        let mut seen = HashSet::new();
+        let new = self.admitted.iter().filter(|admitted| seen.insert(&admitted.keys.memory));
+        new.map(|admitted| admitted.command.ids().len()).sum()
     }
 
     /// Encodes about `budget` tokens; once all is encoded, makes one pass of the scorings, and answers them after the last.
     /// Nothing more is computed for those who wait no longer.
-    pub(super) fn advance(self, backbone: &Backbone, budget: usize, now: Instant, compute: Compute) -> Progress {
-        let Self { mut admitted, mut stage } = self;
+    pub(super) fn advance(self, backbone: &Backbone, budget: usize, now: Instant, compute: &Compute) -> Progress {
+        let Self { mut admitted, mut stage, is_long } = self;
         let waits: Vec<_> = admitted.iter().map(|admitted| !admitted.command.is_over(now)).collect();
         if waits.contains(&false) {
             stage.retain(&admitted, &waits);
@@ -88,7 +109,7 @@ impl Joining {
             }
         }
         match compute.run(|| stage.advance(backbone, &admitted, budget)) {
-            Ok(Step::More(stage)) => Progress::UnderWay(Box::new(Self { admitted, stage })),
+            Ok(Step::More(stage)) => Progress::UnderWay(Box::new(Self { admitted, stage, is_long })),
             Ok(Step::Done(computed)) => {
                 let (scores, cache, fresh) = *computed;
                 let running = answer(admitted, scores, Instant::now()); // computing took its time

@@ -45,8 +45,8 @@ fn many_targets_hold_nobody_up() {
     let by = |seconds| Some(start + Duration::from_secs(seconds));
     let score = |deadline| engine.score_by(scoring(None, &source(6, 2), &targets), deadline).unwrap();
     let mut turns = 0;
-    for mut scoring in [score(None), score(by(100))] {
-        let before = turns;
+    for deadline in [None, by(100)] {
+        let (before, mut scoring) = (turns, score(deadline));
         let found = loop {
             thread.turn_at(start);
             turns += 1;
@@ -105,6 +105,33 @@ fn a_long_prompt_goes_through_a_block_in_parts() {
     }
 }
 
+/// Whoever asks for little does not wait for long prompts, nor for long lists of targets; and they go on beside it.
+#[test]
+fn short_requests_pass_long_ones() {
+    let zoo = Zoo::new();
+    let settings = Settings { encoded_between_steps: 32, encoder_cache_bytes: 0, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let prompt = |n| engine.generate(generate(None, &source(400, n), 3)).unwrap();
+    let mut long: Vec<_> = (0..4).map(prompt).collect();
+    let targets: Vec<Vec<u32>> = (0..80).map(|n| source(60, n)).collect();
+    let mut scored = engine.score(scoring(None, &source(6, 9), &targets)).unwrap();
+    let mut turns = 0;
+    let mut left: Vec<usize> = (0..4).collect();
+    let mut is_scored = false;
+    while !left.is_empty() || !is_scored {
+        let mut short = engine.generate(generate(None, &source(5, turns), 2)).unwrap();
+        for _ in 0..6 {
+            thread.turn();
+        }
+        assert!(matches!(events(&mut short).last(), Some(Event::Finished { .. })), "after {turns} turns");
+        left.retain(|at| !matches!(events(&mut long[*at]).last(), Some(Event::Finished { .. })));
+        is_scored = is_scored || scored.try_recv().is_ok();
+        turns += 6;
+        assert!(turns < 2000, "{left:?} of the long ones are not done");
+    }
+    assert!(turns > 60, "{turns} turns for four prompts of 400 tokens and 80 targets of 60");
+}
+
 /// The keys and values of the texts under way are bounded, but one text goes in any case.
 #[test]
 fn long_sources_wait_for_one_another() {
@@ -133,9 +160,10 @@ fn long_sources_wait_for_one_another() {
 #[test]
 fn a_group_that_joins_goes_on_without_those_who_left() {
     let zoo = Zoo::new();
-    let settings = Settings { encoded_between_steps: 20, encoder_cache_bytes: 0, ..Settings::default() };
+    let limits = Settings { max_source_tokens: 800, encoded_between_steps: 720, ..Settings::default() };
+    let settings = Settings { encoder_cache_bytes: 0, ..limits };
     let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
-    let ids = [source(300, 1), source(310, 2), source(9, 3)];
+    let ids = [source(700, 1), source(710, 2), source(690, 3)]; // none is long, and each has a pass of its own
     let turns = |leaves: bool, thread: &mut super::engine::EngineThread| {
         let start = Instant::now();
         let score = |ids: &[u32], deadline| {

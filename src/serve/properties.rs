@@ -84,14 +84,18 @@ fn plan() -> impl Strategy<Value = Plan> {
 fn random_batches_equal_solo_runs() {
     let zoo = Zoo::new();
     let (count, parted, shared) = (Cell::new(0), Cell::new(0), Cell::new(0));
-    let config = Config { cases: 64, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 96, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     // none, room for some of the sources, room for all
     let room = prop_oneof![Just(0), Just(20_000), Just(1 << 24)];
-    let batch = (proptest::collection::vec(plan(), 1..=17), 4..20usize, room, 1..60usize);
-    let run = runner.run(&batch, |(plans, max_batch_rows, encoder_cache_bytes, encoded_between_steps)| {
-        let limits = Settings { max_batch_rows, encoder_cache_bytes, ..Settings::default() };
-        let settings = Settings { encoded_between_steps, ..limits };
+    // adapters that fit one by one, a few at a time, all
+    let adapter_room = prop_oneof![Just(1), Just(6_000), Just(1 << 24)];
+    let rooms = (room, adapter_room, prop_oneof![Just(40), Just(1 << 20)], prop_oneof![Just(30), Just(8192)]);
+    let batch = (proptest::collection::vec(plan(), 1..=17), 4..20usize, rooms, 1..60usize, any::<bool>());
+    let run = runner.run(&batch, |(plans, max_batch_rows, rooms, encoded_between_steps, loads_late)| {
+        let (encoder_cache_bytes, adapter_bytes, max_decoded_tokens, max_batch_tokens) = rooms;
+        let limits = Settings { max_batch_rows, encoder_cache_bytes, adapter_bytes, ..Settings::default() };
+        let settings = Settings { encoded_between_steps, max_decoded_tokens, max_batch_tokens, ..limits };
         let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
         let mut under_way: Vec<_> = plans.iter().map(|_| None).collect();
         for turn in 0..20 {
@@ -113,7 +117,9 @@ fn random_batches_equal_solo_runs() {
                 }
             }
             thread.turn();
-            thread.load_all();
+            if !loads_late || turn % 5 == 4 {
+                thread.load_all();
+            }
             prop_assert!(thread.running() <= max_batch_rows);
         }
         thread.serve_all();

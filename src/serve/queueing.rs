@@ -80,7 +80,7 @@ fn what_cannot_be_served_fails_alone() {
         (generate(None, &vec![2; 513], 3), "513 tokens, the limit is 512"),
         (generate(None, &ids, 0), "`max_new_tokens` is 0: give at least 1"),
         (generate(None, &ids, usize::MAX), "the limit is 256: ask for fewer"),
-        (decode(None, &ids, beams(33, 33)), "33 sequences or beams of one source, the limit is 32"),
+        (decode(None, &ids, beams(33, 33)), "33 sequences or beams of one source (`n`, `num_beams`), the limit is 32"),
         (decode(None, &ids, beams(2, 3)), "`num_return_sequences` is 3, more than `num_beams` 2"),
         (decode(None, &ids, forbidding()), "forbid every token"),
     ];
@@ -209,6 +209,53 @@ fn adapters_of_those_who_wait_are_bounded() {
     for (row, waiting) in rows.iter().zip(&mut waiting) {
         assert!(!same(&events(waiting), &zoo.alone(*row, &ids, 3), zoo.backbone.config.eos), "row {row}");
     }
+}
+
+/// However often others ask, whose adapters are in memory, one that is not is read in its turn, though there is room for one only.
+#[test]
+fn an_adapter_that_is_not_in_memory_has_its_turn() {
+    let zoo = Zoo::new();
+    let settings = Settings { adapter_bytes: 1, max_batch_rows: 2, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let ask = |row: usize| engine.generate(generate(zoo.rows[row].adapter.as_ref(), &source(5, 2), 3)).unwrap();
+    let mut hot: Vec<_> = (0..4).map(|_| ask(0)).collect();
+    thread.turn();
+    thread.load_all();
+    thread.turn();
+    let mut cold = ask(1);
+    let served = (0..40).any(|_| {
+        hot.extend([ask(0), ask(0)]);
+        thread.turn();
+        thread.load_all();
+        matches!(events(&mut cold).last(), Some(Event::Finished { .. }))
+    });
+    assert!(served, "none starves");
+    thread.serve_all();
+    assert!(hot.iter_mut().all(|one| matches!(events(one).last(), Some(Event::Finished { .. }))));
+}
+
+/// One adapter's texts never take all rows, so that another one need not wait for their ends.
+#[test]
+fn a_row_is_left_to_others() {
+    let zoo = Zoo::new();
+    let settings = Settings { max_batch_rows: 8, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let of = |row: usize| zoo.rows[row].adapter.as_ref();
+    let keeps_on = DecodeSettings { min_new_tokens: 100, ..DecodeSettings::new(&config(), 100) };
+    let ids = source(5, 2);
+    let mut long: Vec<_> = (0..9).map(|_| engine.generate(decode(None, &ids, keeps_on.clone())).unwrap()).collect();
+    thread.turn();
+    assert_eq!(thread.running(), 7);
+    let mut other = engine.generate(generate(of(0), &ids, 1)).unwrap();
+    thread.turn();
+    thread.load_all();
+    thread.turn();
+    assert!(matches!(events(&mut other).last(), Some(Event::Finished { .. })));
+    let wide = DecodeSettings { num_return_sequences: 8, do_sample: true, ..DecodeSettings::new(&config(), 3) };
+    let mut wide = engine.generate(decode(of(1), &ids, wide)).unwrap();
+    thread.serve_all();
+    assert!(long.iter_mut().all(|one| matches!(events(one).last(), Some(Event::Finished { .. }))));
+    assert_eq!(events(&mut wide).iter().filter(|event| matches!(event, Event::Finished { .. })).count(), 8);
 }
 
 #[test]
@@ -351,7 +398,8 @@ fn a_panic_fails_its_batch_and_the_engine_goes_on() {
 #[test]
 fn the_thread_answers_what_is_queued_and_ends() {
     let zoo = Zoo::new();
-    let [waits, runtime] = [0; 2].map(|_| tokio::runtime::Builder::new_current_thread().build().unwrap());
+    let runtime = |_| tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let [waits, runtime] = [0; 2].map(runtime);
     for by_shutdown in [true, false] {
         let (engine, thread) = engine(&zoo.backbone, Settings::default(), zoo.files.reader());
         let ask = |row: &Animal| engine.generate(generate(row.adapter.as_ref(), &source(5, 1), 4));

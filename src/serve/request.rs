@@ -94,7 +94,7 @@ impl Command {
                 let (rows, most) = (wanted.rows(), settings.max_batch_rows);
                 if rows > most || events(wanted) > MOST_EVENTS {
                     return refuse(format!(
-                        "{rows} sequences or beams of one source, the limit is {most}: ask for fewer"
+                        "{rows} sequences or beams of one source (`n`, `num_beams`), the limit is {most}: ask for fewer"
                     ));
                 }
             }

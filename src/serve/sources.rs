@@ -92,6 +92,11 @@ impl Plan {
         Self { encodings, memories, encoding_of, of, keeps, passes, under_way: None, remembering: None, fresh }
     }
 
+    /// Tokens of the sources of which anything is to be computed.
+    pub(super) fn tokens(&self) -> usize {
+        self.memories.iter().filter(|memory| !memory.was_known).map(|memory| memory.ids.len()).sum()
+    }
+
     /// What each row shares with rows before it, or with earlier requests.
     pub(super) fn shared(&self) -> Vec<Shared> {
         let mut encodings = self.encoding_of.iter();

@@ -29,31 +29,36 @@ enum Slot {
     Ready(Option<Arc<Single>>),
     /// Asked of the loader; so many bytes.
     Loading(usize),
-    /// To be asked of the loader; so many bytes.
+    /// To be had in its turn; so many bytes.
     Wanted(usize),
 }
 
 impl Waiting {
-    /// The generation of its adapter, and the bytes, if it is in memory for it or comes there.
-    fn held(&self) -> Option<(&str, usize)> {
+    /// Its adapter, if it has one, and the bytes.
+    fn adapter(&self) -> Option<(&Arc<Adapter>, usize)> {
         let bytes = match &self.adapter {
             Slot::Ready(single) => single.as_ref()?.bytes(),
-            Slot::Loading(bytes) => *bytes,
-            Slot::Wanted(_) => return None,
+            Slot::Loading(bytes) | Slot::Wanted(bytes) => *bytes,
         };
-        Some((self.command.flow()?, bytes))
+        Some((self.command.adapter()?, bytes))
     }
 }
 
 /// What a batch has room for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Room {
     /// Requests that join at once.
     pub(super) requests: usize,
-    /// Rows of the decoder.
+    /// Rows of the decoder that are free.
     pub(super) rows: usize,
+    /// Rows that each adapter's requests have, and how many they may have, but for a request that is its adapter's only one.
+    pub(super) held: HashMap<Option<String>, usize>,
+    pub(super) share: usize,
     /// Source tokens of an encoder pass, padding included, but for a source that is alone.
     pub(super) encoded: usize,
+    /// Source tokens beyond which a request is long: it joins alone, as it takes many turns, and if `long` tells so.
+    pub(super) short: usize,
+    pub(super) long: bool,
     /// Source tokens whose keys and values are held, and those that there may be, but for a source that is alone.
     pub(super) decoded: (usize, usize),
 }
@@ -94,42 +99,43 @@ impl Line {
         }
     }
 
-    /// The adapters to load now, in the order of the turns: as many as `limit` bytes hold beside those that others wait with, and
-    /// one in any case. `resident` gives those that have come meanwhile; those in `loading` come, and the new ones are put there.
+    /// The adapters to load now. Those of the first requests, in the order of the turns, are held or loaded as far as `limit` bytes
+    /// go, and one in any case; whoever comes behind lets its own go, so that none who asks much or often keeps another one out.
+    /// `resident` gives those that are in memory; those in `loading` come, and the new ones are put there.
     pub(super) fn wanted(
         &mut self,
         mut limit: usize,
         mut resident: impl FnMut(&String) -> Option<Arc<Single>>,
         loading: &mut HashSet<String>,
     ) -> Vec<Arc<Adapter>> {
-        let is_wanted = |waiting: &Waiting| matches!(waiting.adapter, Slot::Wanted(_));
-        if !self.waiting.iter().any(is_wanted) {
+        if !self.waiting.iter().any(|waiting| matches!(waiting.adapter, Slot::Wanted(_))) {
             return Vec::new();
         }
-        let mut held: HashMap<String, usize> =
-            self.waiting.iter().filter_map(Waiting::held).map(|(of, bytes)| (of.into(), bytes)).collect();
-        let mut sum: usize = held.values().sum();
-        let mut wanted = Vec::new();
+        let (mut held, mut sum, mut wanted) = (HashSet::new(), 0, Vec::new());
+        for waiting in self.waiting.iter().filter(|waiting| matches!(waiting.adapter, Slot::Loading(_))) {
+            // what is being read comes in any case
+            let Some((adapter, bytes)) = waiting.adapter() else { continue };
+            sum += if held.insert(adapter.generation.clone()) { bytes } else { 0 };
+        }
         for at in self.in_turn() {
             let waiting = &mut self.waiting[at];
-            let (Slot::Wanted(bytes), Some(adapter)) = (&waiting.adapter, waiting.command.adapter()) else { continue };
-            let bytes = *bytes;
-            if let Some(single) = resident(&adapter.generation) {
-                waiting.adapter = Slot::Ready(Some(single));
-                continue;
-            }
-            if !held.contains_key(&adapter.generation) {
+            let Some((adapter, bytes)) = waiting.adapter() else { continue };
+            if !held.contains(&adapter.generation) {
                 if sum > 0 && sum + bytes > limit {
-                    limit = 0; // small ones must not keep a large one waiting for ever
+                    limit = 0; // none behind it goes first
+                    waiting.adapter = Slot::Wanted(bytes);
                     continue;
                 }
                 sum += bytes;
-                held.insert(adapter.generation.clone(), bytes);
+                held.insert(adapter.generation.clone());
             }
-            if loading.insert(adapter.generation.clone()) {
-                wanted.push(Arc::clone(adapter));
+            if matches!(waiting.adapter, Slot::Wanted(_)) {
+                let in_memory = resident(&adapter.generation);
+                if in_memory.is_none() && loading.insert(adapter.generation.clone()) {
+                    wanted.push(Arc::clone(adapter));
+                }
+                waiting.adapter = in_memory.map_or(Slot::Loading(bytes), |single| Slot::Ready(Some(single)));
             }
-            waiting.adapter = Slot::Loading(bytes);
         }
         wanted
     }
@@ -154,27 +160,38 @@ impl Line {
     }
 
     /// Those that join now, in the order of their [`Turns`]. One whose adapter is not there yet is passed over and keeps its place;
-    /// so is a generation while too few rows are free, behind which no other one goes first. Where the encoder's pass has no
-    /// room for the next one, none behind it goes first. `knows` tells whether a source's keys and values are there.
+    /// so is a generation while too few rows are free, behind which no other one goes first, and one whose adapter has its share
+    /// of the rows, behind which none of that adapter's does. Where the encoder's pass has no room for the next one, none behind it
+    /// goes first. `knows` tells whether a source's keys and values are there.
     pub(super) fn admit(&mut self, room: Room, knows: impl Fn(&Keys) -> bool) -> Vec<Admitted> {
         if self.waiting.is_empty() {
             self.turns.reset();
             return Vec::new();
         }
-        let Room { requests, rows: mut free, encoded, decoded: (mut decoded, most_decoded) } = room;
+        let Room { rows: mut free, mut held, decoded: (mut decoded, most_decoded), .. } = room;
         let (mut rows, mut width, mut positions) = (0, 0, 0);
         let mut memories: Vec<&Key> = Vec::new();
         let mut joins = vec![false; self.waiting.len()];
+        let mut waits = HashSet::new();
         let flows = self.waiting.iter().map(|waiting| waiting.command.flow()).collect::<HashSet<_>>().len();
         for at in self.in_turn() {
             let Waiting { command, keys, positions: own, adapter, turn, .. } = &self.waiting[at];
-            let needed = command.rows();
-            if !matches!(adapter, Slot::Ready(_)) {
+            let (needed, flow) = (command.rows(), command.flow());
+            if !matches!(adapter, Slot::Ready(_)) || waits.contains(&flow) {
                 continue;
             }
             // keys and values that are there already take no room
             let computes = !knows(keys) && !memories.contains(&&keys.memory);
             let source = if computes { command.ids().len() } else { 0 };
+            let long = source > room.short || *own > scoring::POSITIONS;
+            if long && !room.long {
+                continue;
+            }
+            let its_rows = held.entry(flow.map(String::from)).or_default();
+            if needed > 0 && *its_rows > 0 && *its_rows + needed > room.share {
+                waits.insert(flow);
+                continue;
+            }
             if needed > free || (decoded > 0 && source > 0 && decoded + source > most_decoded) {
                 free = 0; // small requests must not keep a large one waiting for ever
                 continue;
@@ -182,15 +199,19 @@ impl Line {
             let (wider, computed) = (width.max(source), memories.len() + usize::from(computes));
             // the decoder's part is limited as well, so that rows under way are not held up for long
             let scored = positions + own;
-            let full = rows == requests || computed * wider > encoded || scored > scoring::POSITIONS;
-            if rows > 0 && full {
+            let full = rows == room.requests || computed * wider > room.encoded || scored > scoring::POSITIONS;
+            if rows > 0 && (full || long) {
                 break;
             }
             memories.extend(computes.then_some(&keys.memory));
             (rows, width, positions) = (rows + 1, wider, scored);
             (free, decoded) = (free - needed, decoded + source);
+            *its_rows += needed;
             joins[at] = true;
             self.turns.taken(*turn, command.tokens(), flows);
+            if long {
+                break;
+            }
         }
         let mut joins = joins.into_iter();
         let joining = self.waiting.extract_if(.., |_| joins.next() == Some(true));

@@ -1988,7 +1988,10 @@ export interface components {
             max_source_tokens?: number;
             /** @description One training per seed. */
             seeds?: number[];
-            /** @description A task that a structure was searched on (the newest is taken), or a structure's id. */
+            /**
+             * @description A task that a structure was searched on (the newest is taken), or a structure's id; the id once the job is accepted, so that it
+             *     never goes on with another one.
+             */
             source: string;
             /** @description Steps; excludes `epochs`. */
             steps?: number | null;

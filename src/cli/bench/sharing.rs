@@ -23,8 +23,9 @@ Examples:
   s3delta bench sharing --model ./t5-small --score --source-len 256 --runs 20 --json
 
 Each run takes a new text and asks N random adapters that leave the encoder alone: one after the other with nothing shared
-(encoder_cache_bytes = 0), all at once with sharing, and all at once again, when the text is known. The first two take turns in
-going first; the run before the first is not timed. Ratios are those of the medians, and the spread is that of the runs.")]
+(encoder_cache_bytes = 0), all at once with sharing, all at once again, when the text is known, and all at once with a text of its
+own for each, which is what a batch without sharing takes. The first two take turns in going first; the run before the first is not
+timed. Ratios are those of the medians, and the spread is that of the runs.")]
 pub(crate) struct Args {
     #[command(flatten)]
     model: Model,
@@ -69,8 +70,11 @@ struct Report {
     shared_ms: f64,
     /// At once, the text being known.
     cached_ms: f64,
+    /// At once, a text of its own for each.
+    unshared_ms: f64,
     separate_to_shared: Ratio,
     separate_to_cached: Ratio,
+    unshared_to_shared: Ratio,
     load: Option<f64>,
 }
 
@@ -98,14 +102,17 @@ impl Args {
         let (alone, together) = (start(0)?, start(Settings::default().encoder_cache_bytes)?);
         let asks = Asks::new(self, &backbone)?;
         let waits = tokio::runtime::Builder::new_current_thread().build()?;
-        let texts = random_ids(self.runs.get() + 1, self.source_len.get(), self.seed, id_span(&backbone)?);
-        let at_once = |ids: &[u32]| waits.block_on(asks.at_once(&together, &adapters, ids));
-        let one_by_one = |ids: &[u32]| -> Result<Duration> {
-            adapters.iter().map(|one| waits.block_on(asks.at_once(&alone, std::slice::from_ref(one), ids))).sum()
+        let (runs, count) = (self.runs.get() + 1, adapters.len());
+        let ids = random_ids(runs * (1 + count), self.source_len.get(), self.seed, id_span(&backbone)?);
+        let (texts, others) = ids.split_at(runs);
+        let at_once = |ids: &Vec<u32>| waits.block_on(asks.at_once(&together, adapters.iter().map(|one| (one, ids))));
+        let one_by_one = |ids: &Vec<u32>| -> Result<Duration> {
+            adapters.iter().map(|one| waits.block_on(asks.at_once(&alone, [(one, ids)]))).sum()
         };
+        let each_its_own = |texts: &[Vec<u32>]| waits.block_on(asks.at_once(&alone, adapters.iter().zip(texts)));
         let before = load();
-        let (mut separate, mut shared, mut cached) = (Vec::new(), Vec::new(), Vec::new());
-        for (run, ids) in texts.iter().enumerate() {
+        let (mut separate, mut shared, mut cached, mut unshared) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (run, (ids, others)) in texts.iter().zip(others.chunks(count)).enumerate() {
             // who goes first changes, so that neither always follows the other
             let (one, all) = if run % 2 == 0 {
                 let one = one_by_one(ids)?;
@@ -114,16 +121,17 @@ impl Args {
                 let all = at_once(ids)?;
                 (one_by_one(ids)?, all)
             };
-            let again = at_once(ids)?;
+            let (again, own) = (at_once(ids)?, each_its_own(others)?);
             if run > 0 {
                 separate.push(one);
                 shared.push(all);
                 cached.push(again);
+                unshared.push(own);
             }
         }
         let middle = |times: &[Duration]| rounded(median(&milliseconds(times)), 2);
-        let ratio = |to: &[Duration]| {
-            let (ratio, min, max) = ratios(&separate, to);
+        let ratio = |of: &[Duration], to: &[Duration]| {
+            let (ratio, min, max) = ratios(of, to);
             Ratio { ratio, min, max }
         };
         let report = Report {
@@ -137,8 +145,10 @@ impl Args {
             separate_ms: middle(&separate),
             shared_ms: middle(&shared),
             cached_ms: middle(&cached),
-            separate_to_shared: ratio(&shared),
-            separate_to_cached: ratio(&cached),
+            unshared_ms: middle(&unshared),
+            separate_to_shared: ratio(&separate, &shared),
+            separate_to_cached: ratio(&separate, &cached),
+            unshared_to_shared: ratio(&unshared, &shared),
             load: before,
         };
         output::line(if self.json { serde_json::to_string(&report)? } else { report.told() });
@@ -175,25 +185,29 @@ impl Asks {
     }
 
     /// The time from asking all of them to the last answer.
-    async fn at_once(&self, engine: &Engine, adapters: &[Arc<Adapter>], ids: &[u32]) -> Result<Duration> {
+    async fn at_once(
+        &self,
+        engine: &Engine,
+        asked: impl IntoIterator<Item = (&Arc<Adapter>, &Vec<u32>)>,
+    ) -> Result<Duration> {
         let started = Instant::now();
         match self {
             Self::Score => {
                 let targets = LABELS.map(Vec::from).to_vec();
-                let ask = |adapter: &Arc<Adapter>| {
-                    let (ids, targets) = (ids.to_vec(), targets.clone());
+                let ask = |(adapter, ids): (&Arc<Adapter>, &Vec<u32>)| {
+                    let (ids, targets) = (ids.clone(), targets.clone());
                     engine.score(ScoreRequest { adapter: Some(Arc::clone(adapter)), ids, targets })
                 };
-                for scoring in adapters.iter().map(ask).collect::<Vec<_>>() {
+                for scoring in asked.into_iter().map(ask).collect::<Vec<_>>() {
                     scoring?.await??;
                 }
             }
             Self::Generate(settings) => {
-                let ask = |adapter: &Arc<Adapter>| {
-                    let (ids, settings) = (ids.to_vec(), Arc::clone(settings));
+                let ask = |(adapter, ids): (&Arc<Adapter>, &Vec<u32>)| {
+                    let (ids, settings) = (ids.clone(), Arc::clone(settings));
                     engine.generate(GenerateRequest { adapter: Some(Arc::clone(adapter)), ids, settings })
                 };
-                for generation in adapters.iter().map(ask).collect::<Vec<_>>() {
+                for generation in asked.into_iter().map(ask).collect::<Vec<_>>() {
                     let (mut generation, mut tokens) = (generation?, 0);
                     while let Some(event) = generation.recv().await {
                         match event {
@@ -217,18 +231,22 @@ impl Asks {
 
 impl Report {
     fn told(&self) -> String {
-        let Self { adapters, modules, source_len, separate_ms, shared_ms, cached_ms, .. } = self;
-        let (shared, cached) = (&self.separate_to_shared, &self.separate_to_cached);
+        let Self { adapters, modules, source_len, separate_ms, shared_ms, cached_ms, unshared_ms, .. } = self;
+        let (shared, cached, own) = (&self.separate_to_shared, &self.separate_to_cached, &self.unshared_to_shared);
         format!(
             "one text of {source_len} tokens, {adapters} adapters of {modules} modules in the decoder: {separate_ms} ms one \
              after the other with nothing shared, {shared_ms} ms at once ({} ×, {} to {} over the runs), {cached_ms} ms once \
-             the text is known ({} ×, {} to {}), load {}",
+             the text is known ({} ×, {} to {}); {unshared_ms} ms at once with a text for each ({} × what a shared one takes, {} \
+             to {}), load {}",
             shared.ratio,
             shared.min,
             shared.max,
             cached.ratio,
             cached.min,
             cached.max,
+            own.ratio,
+            own.min,
+            own.max,
             told(self.load)
         )
     }

@@ -69,7 +69,7 @@ impl Client {
         match tokio::time::timeout(self.timeout, self.exchange(planned)).await {
             Ok(Ok(ended)) => ended,
             Ok(Err(error)) => Ended::Failed(format!("{error:#}")),
-            Err(_) => Ended::Failed(format!("no answer within {} s", self.timeout.as_secs())),
+            Err(_) => Ended::Failed(format!("no answer within {} s", self.timeout.as_secs_f64())),
         }
     }
 

@@ -126,11 +126,14 @@ struct Target {
     _home: Option<tempfile::TempDir>,
 }
 
+/// Requests a second at most: more is a slip of the keyboard, and would take all memory.
+const MOST_RATE: f64 = 100_000.0;
+
 impl Args {
     pub(crate) fn run(&self, home: &Path) -> Result<()> {
-        let wrong = |value: &&f64| !(value.is_finite() && **value > 0.0);
+        let wrong = |value: &&f64| !(**value > 0.0 && **value <= MOST_RATE);
         if let Some(value) = self.rate.iter().chain(&self.load).find(wrong) {
-            bail!("{value} is no rate or load: give numbers above 0");
+            bail!("{value} is no rate or load: give numbers above 0, at most {MOST_RATE}");
         }
         if !(0.0..=20.0).contains(&self.zipf) {
             bail!("--zipf {}: give a number from 0 to 20", self.zipf);
