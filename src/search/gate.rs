@@ -52,17 +52,22 @@ impl Gate {
     /// p_i = σ((α_i − ζ)/τ) (paper eq. 14, 15; the normaliser has value 1 and acts on gradients alone), and ζ, which is 0 in
     /// the L0 control.
     pub fn probabilities(&self, alpha: &[f32]) -> (Vec<f64>, f64) {
-        let alpha: Vec<f64> = alpha.iter().map(|a| f64::from(*a)).collect();
-        let zeta = if self.l0.is_some() { 0.0 } else { self.zeta(&alpha) };
+        let (alpha, zeta) = self.solved(alpha);
         (self.shifted(&alpha, zeta), zeta)
     }
 
     /// p of these α as a search tells it in the end, not cut off as [`Gate::probabilities`] is for its samples: so that ζ can be
     /// solved anew from it for another budget, however firm the choice is.
     pub fn told(&self, alpha: &[f32]) -> Vec<f64> {
+        let (alpha, zeta) = self.solved(alpha);
+        alpha.iter().map(|a| self.p(*a, zeta)).collect()
+    }
+
+    /// These α and their ζ, which is 0 in the L0 control.
+    fn solved(&self, alpha: &[f32]) -> (Vec<f64>, f64) {
         let alpha: Vec<f64> = alpha.iter().map(|a| f64::from(*a)).collect();
         let zeta = if self.l0.is_some() { 0.0 } else { self.zeta(&alpha) };
-        alpha.iter().map(|a| self.p(*a, zeta)).collect()
+        (alpha, zeta)
     }
 
     /// α of these p, so that p at the budget's share of the space has α = 0; p itself in the L0 control, which has no ζ.

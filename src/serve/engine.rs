@@ -256,7 +256,7 @@ impl EngineThread {
         let (mut rows, mut held) = (max_batch_rows, HashMap::new());
         for (flow, taken) in self.decoding.rows().chain(self.joining.iter().flat_map(Joining::rows)) {
             rows -= taken;
-            *held.entry(flow.map(String::from)).or_default() += taken;
+            *held.entry(flow).or_default() += taken;
         }
         let idle = self.decoding.is_empty() && self.joining.is_empty();
         let joining: usize = self.joining.iter().map(Joining::source_tokens).sum();

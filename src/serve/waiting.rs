@@ -46,13 +46,13 @@ impl Waiting {
 
 /// What a batch has room for.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct Room<'a> {
     /// Requests that join at once.
     pub(super) requests: usize,
     /// Rows of the decoder that are free.
     pub(super) rows: usize,
     /// Rows that each adapter's requests have, and how many they may have, but for a request that is its adapter's only one.
-    pub(super) held: HashMap<Option<String>, usize>,
+    pub(super) held: HashMap<Option<&'a str>, usize>,
     pub(super) share: usize,
     /// Source tokens of an encoder pass, padding included, but for a source that is alone.
     pub(super) encoded: usize,
@@ -163,7 +163,7 @@ impl Line {
     /// so is a generation while too few rows are free, behind which no other one goes first, and one whose adapter has its share
     /// of the rows, behind which none of that adapter's does. Where the encoder's pass has no room for the next one, none behind it
     /// goes first. `knows` tells whether a source's keys and values are there.
-    pub(super) fn admit(&mut self, room: Room, knows: impl Fn(&Keys) -> bool) -> Vec<Admitted> {
+    pub(super) fn admit(&mut self, room: Room<'_>, knows: impl Fn(&Keys) -> bool) -> Vec<Admitted> {
         if self.waiting.is_empty() {
             self.turns.reset();
             return Vec::new();
@@ -187,7 +187,7 @@ impl Line {
             if long && !room.long {
                 continue;
             }
-            let its_rows = held.entry(flow.map(String::from)).or_default();
+            let its_rows = held.entry(flow).or_default();
             if needed > 0 && *its_rows > 0 && *its_rows + needed > room.share {
                 waits.insert(flow);
                 continue;

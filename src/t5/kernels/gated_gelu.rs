@@ -1,7 +1,7 @@
 //! The gate of T5 v1.1's feed-forward layer.
 
 use super::lanes::{exp, for_rows};
-use super::{Kernel, fits, plain, plain_input, rows, tensor, tracked, tracked_input};
+use super::{Kernel, fits, made_by_rows, plain, plain_input, rows, tensor, tracked, tracked_input};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
@@ -69,11 +69,8 @@ impl Kernel<1> for GatedGelu {
     fn backward(&self, x: FlexTensor, gradient: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
         let (_, width) = rows(&x);
         let (half, values, gradient) = (width / 2, x.storage::<f32>(), gradient.storage::<f32>());
-        let mut out = vec![0.0; values.len()];
-        for_rows(
-            &mut out,
-            width,
-            width,
+        let dx = made_by_rows(
+            &x,
             #[inline(always)]
             |row, out| {
                 let (a, b) = values[row * width..(row + 1) * width].split_at(half);
@@ -87,7 +84,7 @@ impl Kernel<1> for GatedGelu {
                 }
             },
         );
-        [Some(tensor(out, x.layout().shape().clone()))]
+        [Some(dx)]
     }
 }
 

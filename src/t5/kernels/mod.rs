@@ -114,6 +114,14 @@ fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
 }
 
+/// A tensor of the shape of `like`, whose rows are made by `work` as [`lanes::for_rows`] calls it.
+pub(super) fn made_by_rows(like: &FlexTensor, work: impl Fn(usize, &mut [f32]) + Sync) -> FlexTensor {
+    let (_, width) = rows(like);
+    let mut out = vec![0.0; like.storage::<f32>().len()];
+    lanes::for_rows(&mut out, width, width, work);
+    tensor(out, like.layout().shape().clone())
+}
+
 /// The last dimension's size and the number of rows of that size.
 fn rows(tensor: &FlexTensor) -> (usize, usize) {
     let shape = tensor.layout().shape();

@@ -1,7 +1,7 @@
 //! T5's layer norm.
 
-use super::lanes::{dot, for_rows, sum_rows};
-use super::{Kernel, fits, plain, plain_input, rows, tensor, tracked, tracked_input};
+use super::lanes::{dot, sum_rows};
+use super::{Kernel, fits, made_by_rows, plain, plain_input, rows, tensor, tracked, tracked_input};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
@@ -46,11 +46,8 @@ impl Kernel<2> for RmsNorm {
     fn forward(&self, [x, weight]: [FlexTensor; 2]) -> (FlexTensor, Self::Saved) {
         let (_, width) = rows(&x);
         let (values, w) = (x.storage::<f32>(), weight.storage::<f32>());
-        let mut out = vec![0.0; values.len()];
-        for_rows(
-            &mut out,
-            width,
-            width,
+        let y = made_by_rows(
+            &x,
             #[inline(always)]
             |row, out| {
                 let x = &values[row * width..(row + 1) * width];
@@ -60,7 +57,7 @@ impl Kernel<2> for RmsNorm {
                 }
             },
         );
-        (tensor(out, x.layout().shape().clone()), [x, weight])
+        (y, [x, weight])
     }
 
     /// With `r = 1 / √(mean x² + ε)`: `dx = r (g w − x r² mean(g w x))`, `dw = Σ g x r`.
@@ -69,11 +66,8 @@ impl Kernel<2> for RmsNorm {
         let (count, width) = rows(&x);
         let (values, w, gradient) = (x.storage::<f32>(), weight.storage::<f32>(), gradient.storage::<f32>());
         let dx = wanted[0].then(|| {
-            let mut out = vec![0.0; values.len()];
-            for_rows(
-                &mut out,
-                width,
-                width,
+            made_by_rows(
+                &x,
                 #[inline(always)]
                 |row, out| {
                     let (x, g) = (&values[row * width..(row + 1) * width], &gradient[row * width..(row + 1) * width]);
@@ -86,8 +80,7 @@ impl Kernel<2> for RmsNorm {
                         *out = scale * (*out - x * pull);
                     }
                 },
-            );
-            tensor(out, x.layout().shape().clone())
+            )
         });
         let dw = wanted[1].then(|| {
             let sum = sum_rows(

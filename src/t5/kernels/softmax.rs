@@ -1,7 +1,7 @@
 //! Attention's softmax.
 
 use super::lanes::{dot, exp, for_rows, max, sum, sum_rows};
-use super::{Kernel, fits, plain, plain_input, rows, tensor, tracked, tracked_input};
+use super::{Kernel, fits, made_by_rows, plain, plain_input, rows, tensor, tracked, tracked_input};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Shape, Tensor, activation::softmax};
 
@@ -70,11 +70,8 @@ pub(super) fn normalise(row: &mut [f32]) {
 fn gradient_of_scores(p: &FlexTensor, gradient: &FlexTensor) -> FlexTensor {
     let (_, width) = rows(p);
     let (p_values, g) = (p.storage::<f32>(), gradient.storage::<f32>());
-    let mut out = vec![0.0; p_values.len()];
-    for_rows(
-        &mut out,
-        width,
-        width,
+    made_by_rows(
+        p,
         #[inline(always)]
         |row, out| {
             let (p, g) = (&p_values[row * width..(row + 1) * width], &g[row * width..(row + 1) * width]);
@@ -83,8 +80,7 @@ fn gradient_of_scores(p: &FlexTensor, gradient: &FlexTensor) -> FlexTensor {
                 *out = p * (g - mean);
             }
         },
-    );
-    tensor(out, p.layout().shape().clone())
+    )
 }
 
 impl Kernel<1> for Softmax {
