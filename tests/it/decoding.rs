@@ -1,7 +1,7 @@
 //! Decoding against transformers, on what `tests/reference/decoding.py` made with it, and against itself: draws against the
 //! exact distribution, and rows in any company against rows alone.
 
-use crate::reference::{assert_close, backbone, folder};
+use crate::reference::{assert_close, backbone, folder, tolerance};
 use s3delta::t5::{
     Backbone, DecodeSettings, EarlyStopping, Frozen, Generated, Sequences, StepError, generate, processors,
 };
@@ -9,9 +9,6 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 const VARIANTS: [&str; 2] = ["tiny-v1.0", "tiny-v1.1"];
-
-/// As architecture has it: scores of another batch shape, f32.
-const TOLERANCE: f32 = 1e-4;
 
 fn made(name: &str) -> Value {
     let file = std::fs::File::open(folder("decoding").join(format!("{name}.json"))).unwrap();
@@ -101,7 +98,7 @@ fn sequences_and_scores_are_transformers() {
                 if let Some(score) = case["scores"][at].as_f64() {
                     // a negative length penalty multiplies the sum of log-probabilities, and what it is away by
                     let factor = (found.ids.len() as f64).powf(-settings.length_penalty).max(1.0);
-                    assert_close(&place, &[found.score], &[score as f32], TOLERANCE * factor as f32);
+                    assert_close(&place, &[found.score], &[score as f32], tolerance() * factor as f32);
                 }
                 if found.ids != *wanted {
                     assert!(case["scores"].is_array(), "{place}: {:?} instead of {wanted:?}", found.ids);
@@ -130,7 +127,7 @@ fn a_source_gives_in_a_batch_what_it_gives_alone() {
                 let alone = run(&backbone, std::slice::from_ref(source), &settings).remove(0);
                 for (a, b) in together[row].iter().zip(&alone) {
                     assert_eq!(a.ids, b.ids, "{name}, {values}: row {row}");
-                    assert_close(name, &[a.score], &[b.score], TOLERANCE * a.ids.len() as f32);
+                    assert_close(name, &[a.score], &[b.score], tolerance() * a.ids.len() as f32);
                 }
             }
             let other = run(&backbone, &sources, &DecodeSettings { seed: 100, ..settings });
@@ -330,12 +327,12 @@ fn log_probabilities_are_the_models_whatever_the_processors() {
             for (step, logits) in logits.chunks(backbone.config.vocab_size).enumerate() {
                 let wanted = processors::log_softmax(logits);
                 let id = found.ids[step] as usize;
-                assert_close("logprob", &[found.logprobs[step]], &[wanted[id]], TOLERANCE);
+                assert_close("logprob", &[found.logprobs[step]], &[wanted[id]], tolerance());
                 let top = &found.top[step];
                 assert!(top.len() == 3 && top.is_sorted_by(|a, b| a.1 >= b.1), "{top:?}");
                 let highest = wanted.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                assert_close("top", &[top[0].1], &[highest], TOLERANCE);
-                top.iter().for_each(|(id, p)| assert_close("top", &[*p], &[wanted[*id as usize]], TOLERANCE));
+                assert_close("top", &[top[0].1], &[highest], tolerance());
+                top.iter().for_each(|(id, p)| assert_close("top", &[*p], &[wanted[*id as usize]], tolerance()));
             }
         }
     }
