@@ -250,12 +250,12 @@ fn variants_of_the_search_are_compared() {
     let (path, backbone) = (home.path().join("results.jsonl"), fixture("tiny-v1.1"));
     let words = "bench variants --tasks builtin-topic --shares 11%,5% --seeds 2 --train-rows 16 --dev-rows 8 --test-rows 8 \
                  --search-epochs 1 --retrain-epochs 1 --batch-size 4 --evaluations 1 --max-source-tokens 16 --json \
-                 --variants first,second,reference,reference-order,shared-dropout,hard,pruned,from-saliency,saliency,l0,random";
+                 --variants first,second,reference,reference-order,shared-dropout,hard,pruned,from-saliency,saliency,l0,random,full-fine-tuning";
     let mut arguments: Vec<&str> = words.split_whitespace().collect();
     arguments.extend(["--backbone", &backbone, "--results", path.to_str().unwrap()]);
     let found = json_of(home.path(), &arguments);
     let (summary, runs) = (found["summary"].as_array().unwrap(), found["runs"].as_array().unwrap());
-    assert_eq!((summary.len(), runs.len()), (2 * 2 * 11, 2 * 11), "by task and for all tasks, share and variant");
+    assert_eq!((summary.len(), runs.len()), (2 * 2 * 11 + 2, 2 * 12), "by task and for all tasks, share and variant");
     let all =
         summary.iter().find(|line| line["task"].is_null() && line["share"] == "11%" && line["variant"] == "second");
     let all = all.unwrap();
@@ -263,6 +263,10 @@ fn variants_of_the_search_are_compared() {
     assert!(all["above"]["mean"].is_f64() && all["search_seconds"].as_f64() > Some(0.0), "{all}");
     for run in runs {
         let points = run["points"].as_array().unwrap();
+        if run["variant"] == "full-fine-tuning" {
+            assert_eq!((points.len(), &points[0]["share"]), (1, &"all parameters".into()), "{run}");
+            continue;
+        }
         assert_eq!(points.len(), 2);
         for point in points {
             assert!(point["parameters"].as_u64() <= point["budget"].as_u64() && point["modules"].as_u64() > Some(0));

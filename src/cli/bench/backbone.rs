@@ -2,16 +2,14 @@
 
 use super::adaption::{Adaption, Start, Summary, summarise};
 use super::board::{make_all, open_tasks, runs_side_by_side};
-use super::method::{Method, Rate, methods};
+use super::method::{Method, Rate, all_parameters, check_untied, methods};
 use super::results::{Line, Results, Setup};
 use super::run::{Origin, Run};
 use crate::cli::{On, interrupt, open_device, output};
-use crate::pretrain::Parameters;
 use crate::t5::Backbone;
 use crate::task::{Split, Task};
 use crate::train::Settings;
-use anyhow::{Result, bail};
-use burn::tensor::Device;
+use anyhow::Result;
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -101,19 +99,10 @@ impl Args {
         let parallel = runs_side_by_side(self.parallel, &device, backbone.parameters < SMALL)?;
         let methods = methods(&self.methods, &self.rates, backbone.shape())?;
         let full = methods.iter().any(|method| method.structure.is_none());
-        if backbone.tied && (full || self.random) {
-            bail!(
-                "`{}` shares its output layer with its embedding (T5 v1.0): full and --random take backbones with one of \
-                 its own (v1.1); leave them out",
-                backbone.name
-            );
+        if self.random {
+            check_untied(&backbone)?;
         }
-        let parameters = if full {
-            let mut weights = Backbone::resolve_weights(&config.backbone, &Device::flex())?;
-            Some(Parameters::read(&backbone.config, &mut weights)?)
-        } else {
-            None
-        };
+        let parameters = full.then(|| all_parameters(&config, &backbone)).transpose()?;
         let origin = Origin { backbone: &backbone, parameters };
         let plan = self.plan(&origin, &tasks, &methods);
         let all: Vec<Adaption> = plan.iter().map(|run| run.setup.clone()).collect();
@@ -173,6 +162,7 @@ impl Args {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::Device;
     use clap::Parser;
 
     #[derive(Debug, Parser)]

@@ -1,13 +1,17 @@
 //! What is trained, and how fast.
 
+use crate::config::Config;
+use crate::pretrain::Parameters;
 use crate::structure::{Baseline, DeltaModule, Kind, Origin, Provenance, Shape, Space, Structure};
+use crate::t5::Backbone;
 use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
 use rand::SeedableRng;
 use std::path::Path;
 
 /// Learning rate of delta weights; times each one's initial scale, of all parameters. TREC from 2,000 rows in 300 steps, all
 /// of an early pocket-t5 trained, wants about that much.
-const RATE: f64 = 5e-3;
+pub(super) const RATE: f64 = 5e-3;
 
 /// A way to adapt the backbone, under the name that tables show.
 #[derive(Debug, Clone)]
@@ -64,6 +68,25 @@ fn method(word: &str, shape: &Shape) -> Result<Method> {
     Ok(Method { name, ..delta(structure) })
 }
 
+/// All parameters of a backbone that has an output layer of its own, for full fine-tuning.
+pub(super) fn all_parameters(config: &Config, backbone: &Backbone) -> Result<Parameters> {
+    check_untied(backbone)?;
+    let mut weights = Backbone::resolve_weights(&config.backbone, &Device::flex())?;
+    Ok(Parameters::read(&backbone.config, &mut weights)?)
+}
+
+/// Refuses a backbone all of whose parameters cannot be trained.
+pub(super) fn check_untied(backbone: &Backbone) -> Result<()> {
+    if backbone.tied {
+        bail!(
+            "`{}` shares its output layer with its embedding (T5 v1.0): full and --random take backbones with one of \
+             its own (v1.1); leave them out",
+            backbone.name
+        );
+    }
+    Ok(())
+}
+
 fn hand_made(baseline: Baseline, shape: &Shape) -> Result<Structure> {
     // neither the space nor the generator matters: only the random draw takes them
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
@@ -103,7 +126,6 @@ impl std::str::FromStr for Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::t5::Backbone;
 
     fn named(words: &[&str], rates: &[&str]) -> Result<Vec<Method>> {
         let shape = Backbone::resolve_config("builtin:pocket-t5")?.shape();

@@ -3,15 +3,17 @@
 use super::board::Runnable;
 use super::results::Setup;
 use crate::delta::{Layout, Single};
+use crate::pretrain::{Parameters, fine_tune};
 use crate::search::{self, Masks, Order, search};
 use crate::structure::{Baseline, Budget, Origin, Provenance, Selection, Space, Structure, at_budget};
-use crate::t5::Backbone;
+use crate::t5::{Backbone, Frozen};
 use crate::task::{Metric, Split, Task};
 use crate::train::{self, EncodedTask, Flow, Observer, Report, delta_rows, evaluate, retrain};
 use jiff::Timestamp;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use std::time::Instant;
 
 /// A variant of the search, or a baseline of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -39,12 +41,14 @@ pub(super) enum Variant {
     L0,
     /// A random structure for each seed.
     Random,
+    /// All parameters of the backbone trained, without a structure.
+    FullFineTuning,
 }
 
 impl Variant {
     pub(super) fn settings(self, plain: search::Settings) -> search::Settings {
         match self {
-            Self::First | Self::Random => plain,
+            Self::First | Self::Random | Self::FullFineTuning => plain,
             Self::Second => search::Settings { order: Order::Second, ..plain },
             Self::Reference => search::Settings {
                 order: Order::Reference,
@@ -111,6 +115,15 @@ pub(super) struct Found {
     pub(super) points: Vec<Point>,
 }
 
+impl Found {
+    fn new(search_seconds: f64, points: Vec<Point>) -> Self {
+        Self { version: env!("CARGO_PKG_VERSION").into(), created: Timestamp::now(), search_seconds, points }
+    }
+}
+
+/// In place of a share and of a structure where all parameters are trained.
+const EVERYTHING: &str = "all parameters";
+
 /// The structure of a share, trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Point {
@@ -147,6 +160,8 @@ pub(super) struct Run<'a> {
     pub(super) task: &'a Task,
     pub(super) backbone: &'a Backbone,
     pub(super) space: &'a Space,
+    /// The backbone's parameters, where all are trained.
+    pub(super) parameters: Option<&'a Parameters>,
 }
 
 impl Runnable for Run<'_> {
@@ -183,6 +198,25 @@ impl Runnable for Run<'_> {
             group_by_length: setup.group_by_length,
             ..train::Settings::default()
         };
+        if setup.variant == Variant::FullFineTuning {
+            let started = Instant::now();
+            let parameters = self.parameters.expect("read where a run trains them").clone();
+            let tuned = fine_tune(self.backbone, parameters, &data, &training, observer)?;
+            let retrain_seconds = started.elapsed().as_secs_f64();
+            let backbone = tuned.parameters.backbone(self.backbone)?;
+            let parameters = tuned.parameters.values.len();
+            let point = Point {
+                share: EVERYTHING.into(),
+                budget: parameters,
+                modules: 0,
+                parameters,
+                score: evaluate(&backbone, &Frozen, &data, Split::Test, None)?.score,
+                dev_score: tuned.dev_score,
+                retrain_seconds,
+                structure: EVERYTHING.into(),
+            };
+            return Ok(Found::new(0.0, vec![point]));
+        }
         let searches = match setup.variant {
             Variant::Random => 0,
             _ if setup.search_each => setup.shares.len(),
@@ -226,8 +260,7 @@ impl Runnable for Run<'_> {
                 structure: structure.id,
             });
         }
-        let version = env!("CARGO_PKG_VERSION").into();
-        Ok(Found { version, created: Timestamp::now(), search_seconds, points })
+        Ok(Found::new(search_seconds, points))
     }
 }
 

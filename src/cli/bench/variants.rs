@@ -1,10 +1,12 @@
 //! `s3delta bench variants`: which variant of the search finds the better structures, by task, budget and seed.
 
 use super::board::{make_all, open_tasks, runs_side_by_side};
+use super::method::{RATE, all_parameters, positive};
 use super::results::{Line, Results, Setup};
 use super::variant::{Point, Run, Trial, Variant};
 use crate::cli::spread::Spread;
 use crate::cli::{On, interrupt, open_device, output};
+use crate::pretrain::Parameters;
 use crate::search::Settings;
 use crate::structure::{Budget, Space};
 use crate::t5::Backbone;
@@ -20,11 +22,13 @@ use std::path::{Path, PathBuf};
 Examples:
   s3delta bench variants --tasks builtin-topic --variants first,random --seeds 2 --results variants.jsonl
   s3delta bench variants --data ./data --tasks sst2,trec,subj,builtin-topic --results variants.jsonl --json
+  s3delta bench variants --tasks builtin-topic --variants first,hard,full-fine-tuning --results variants.jsonl
 
 Each run searches by one variant on train rows drawn by its seed, under the first of --shares; for the others ζ is solved anew, unless
 --search-each. What is found is trained anew on the same rows, and its best dev checkpoint scored on test. `above` is by how much it
-beats the random structures of the same task, share and seed: the mean and its standard error. What full fine-tuning or a manual method
-gives on the same rows, `s3delta bench backbone` tells with the same --train-rows, --dev-rows and --test-rows. A run that the results hold already is
+beats the random structures of the same task, share and seed: the mean and its standard error. `full-fine-tuning` trains all parameters
+on the same rows; what a manual method gives on them, `s3delta bench backbone` tells with the same --train-rows, --dev-rows and
+--test-rows. A run that the results hold already is
 not made again, so after Ctrl-C the same command goes on where it was.")]
 pub(crate) struct Args {
     /// Tasks by name or TOML file; built-in ones need no --data.
@@ -76,14 +80,17 @@ pub(crate) struct Args {
     #[arg(long)]
     group_by_length: bool,
     /// Learning rate of the delta weights while searching.
-    #[arg(long, value_name = "RATE", default_value_t = 3e-3, value_parser = super::method::positive)]
+    #[arg(long, value_name = "RATE", default_value_t = 3e-3, value_parser = positive)]
     rate: f64,
     /// Learning rate of the structural parameters.
-    #[arg(long, value_name = "RATE", default_value_t = 0.1, value_parser = super::method::positive)]
+    #[arg(long, value_name = "RATE", default_value_t = 0.1, value_parser = positive)]
     structural_rate: f64,
     /// Learning rate of the training of what was found.
-    #[arg(long, value_name = "RATE", default_value_t = 3e-3, value_parser = super::method::positive)]
+    #[arg(long, value_name = "RATE", default_value_t = 3e-3, value_parser = positive)]
     retrain_rate: f64,
+    /// Learning rate of full fine-tuning, times each parameter's initial scale.
+    #[arg(long, value_name = "RATE", default_value_t = RATE, value_parser = positive)]
+    full_rate: f64,
     /// File that keeps the runs, one JSON document a line.
     #[arg(long, value_name = "FILE.jsonl")]
     results: Option<PathBuf>,
@@ -111,7 +118,9 @@ impl Args {
             share.resolve(&space, backbone.parameters)?;
         }
         let parallel = runs_side_by_side(self.parallel, &device, true)?;
-        let plan = self.plan(&backbone, &space, &tasks);
+        let full = self.variants.contains(&Variant::FullFineTuning);
+        let parameters = full.then(|| all_parameters(&config, &backbone)).transpose()?;
+        let plan = self.plan(&backbone, &space, &tasks, parameters.as_ref());
         let all: Vec<Trial> = plan.iter().map(|run| run.setup.clone()).collect();
         let missing: Vec<Run> = plan.into_iter().filter(|run| results.get(&run.setup).is_none()).collect();
         eprintln!("{} runs, {} of them in the results already", all.len(), all.len() - missing.len());
@@ -130,7 +139,13 @@ impl Args {
     }
 
     /// Every run, seed after seed, so that what is stopped early has all tasks and variants first.
-    fn plan<'a>(&self, backbone: &'a Backbone, space: &'a Space, tasks: &'a [Task]) -> Vec<Run<'a>> {
+    fn plan<'a>(
+        &self,
+        backbone: &'a Backbone,
+        space: &'a Space,
+        tasks: &'a [Task],
+        parameters: Option<&'a Parameters>,
+    ) -> Vec<Run<'a>> {
         let digests: Vec<String> = tasks.iter().map(Task::digest).collect();
         let shares: Vec<_> = self.shares.iter().map(ToString::to_string).collect();
         let mut runs = Vec::new();
@@ -160,9 +175,10 @@ impl Args {
                     group_by_length: self.group_by_length,
                     rate: self.rate,
                     structural_rate: self.structural_rate,
-                    retrain_rate: self.retrain_rate,
+                    retrain_rate: if *variant == Variant::FullFineTuning { self.full_rate } else { self.retrain_rate },
                 };
-                runs.extend(self.variants.iter().map(|variant| Run { setup: setup(variant), task, backbone, space }));
+                let run = |variant| Run { setup: setup(variant), task, backbone, space, parameters };
+                runs.extend(self.variants.iter().map(run));
             }
         }
         runs
@@ -198,7 +214,8 @@ fn summarise(lines: &[&Line<Trial>]) -> Vec<Summary> {
     let mut summaries = Vec::new();
     let tasks = distinct(lines.iter().map(|line| line.setup.task.clone()));
     let variants = distinct(lines.iter().map(|line| line.setup.variant));
-    let shares = distinct(lines.iter().flat_map(|line| line.setup.shares.clone()));
+    let points = lines.iter().flat_map(|line| &line.outcome.points);
+    let shares = distinct(points.map(|point| point.share.clone()));
     for task in tasks.into_iter().map(Some).chain([None]) {
         for share in &shares {
             for variant in &variants {
