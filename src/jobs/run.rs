@@ -9,7 +9,7 @@ use super::{
 use crate::delta::{DeltaWeights, Layout, Metadata, Single};
 use crate::registry::{JobRecord, NewGeneration, Registry, Score, TaskRecord, TaskRef, TransferRecord};
 use crate::search::search;
-use crate::structure::{Baseline, Origin, Provenance, Structure, average, deviation};
+use crate::structure::{Baseline, Origin, Provenance, Structure, at_budget, average, deviation};
 use crate::t5::{Backbone, Frozen};
 use crate::task::{Split, Task};
 use crate::train::{self, EncodedTask, delta_rows, evaluate, retrain};
@@ -92,8 +92,8 @@ impl Run<'_> {
         };
         let selection = request.selection.unwrap_or_default();
         // the structure of several searches' mean p
-        let choose = |of: &[Vec<f64>], seeds: &[u64]| {
-            let found = Structure::discretise(&space, &average(of), budget, selection, provenance(seeds));
+        let choose = |of: &[Vec<f64>], budget: usize, provenance: Provenance| {
+            let found = Structure::discretise(&space, &average(of), budget, selection, provenance);
             let found = found.map_err(structure_failure)?;
             let found = if of.len() > 1 { found.with_deviations(&deviation(of)) } else { found };
             let (stored, _) = self.registry.put_structure(&found)?;
@@ -101,18 +101,20 @@ impl Run<'_> {
         };
         let mut structures = Vec::new();
         for (seed, p) in request.seeds.iter().zip(&stage.probabilities) {
-            structures.push(choose(std::slice::from_ref(p), &[*seed])?.id);
+            structures.push(choose(std::slice::from_ref(p), budget, provenance(&[*seed]))?.id);
         }
         let structure = match request.seeds.len() {
             1 => self.registry.structure(&structures[0])?,
-            _ => choose(&stage.probabilities, &request.seeds)?,
+            _ => choose(&stage.probabilities, budget, provenance(&request.seeds))?,
         };
-        let searched = structure.searched_space().map_err(structure_failure)?;
         let mut more = Vec::new();
         for other in &request.more_budgets {
             let other = other.resolve(&space, self.backbone.parameters).map_err(structure_failure)?;
-            let found = structure.chosen_anew(&searched, other, selection, None).map_err(structure_failure)?;
-            let (found, _) = self.registry.put_structure(&found)?;
+            // of each seed's p; the L0 control knows no ζ
+            let anew = |p: &Vec<f64>| if request.l0.is_none() { at_budget(p, space.sizes(), other) } else { p.clone() };
+            let p: Vec<Vec<f64>> = stage.probabilities.iter().map(anew).collect();
+            let parents = vec![structure.id.clone()];
+            let found = choose(&p, other, Provenance { parents, ..provenance(&request.seeds) })?;
             more.push(BudgetResult { budget: other, parameters: found.parameters(), structure: found.id });
         }
         let search_seconds = stage.seconds;

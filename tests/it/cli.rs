@@ -267,6 +267,8 @@ fn a_search_gives_structures_at_several_budgets() {
         let (provenance, budget) = (&structure["provenance"][0], point["budget"].as_f64().unwrap());
         assert!((sum(provenance) / budget - 1.0).abs() < 0.02, "ζ is solved for {budget}: {}", sum(provenance));
         assert!(point["parameters"].as_f64().unwrap() <= budget);
+        let deviations = provenance["probabilities"].as_array().unwrap().iter().map(|entry| &entry["deviation"]);
+        assert!(deviations.clone().all(Value::is_f64) && deviations.clone().any(|one| one.as_f64() > Some(1e-4)));
     }
 
     let id = mean["id"].as_str().unwrap();
