@@ -193,7 +193,7 @@ async fn submit(state: AppState, headers: &HeaderMap, request: JobRequest) -> Re
             ApiError::malformed("header_invalid", message).at("idempotency-key")
         })?),
     };
-    let (job, _) = state.blocking(move |state| state.jobs.submit(request, key.as_deref())).await?;
+    let (job, _) = state.blocking(move |state| state.jobs.submit(request, key)).await?;
     let location = format!("/v1/jobs/{}", job.id);
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(Job::from(job))).into_response())
 }

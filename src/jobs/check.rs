@@ -2,7 +2,7 @@
 
 use super::{Error, EvaluationRequest, JobRequest, Result, RetrainRequest, SearchRequest, TransferRequest};
 use crate::{
-    registry::{self, PageRequest, Registry, StructureFilter, check_name},
+    registry::{self, PageRequest, Registry, StructureFilter, TaskRecord, check_name},
     serve::BackboneInfo,
     structure::{Baseline, Origin, Shape, Structure},
 };
@@ -28,7 +28,12 @@ pub(super) fn check(mut request: JobRequest, registry: &Registry, backbone: &Bac
 }
 
 fn search(request: &mut SearchRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
-    pin_task("task", &request.task, &mut request.task_digest, registry)?;
+    let task = pin_task("task", &request.task, &mut request.task_digest, registry)?;
+    if task.rows.train < 2 {
+        let (name, rows) = (task.name, task.rows.train);
+        let message = format!("task `{name}` has {rows} training row: a search needs at least 2, one for each part");
+        return Err(Error::invalid("task", message));
+    }
     let space = request.space.space(&backbone.shape).map_err(structure("space"))?;
     request.budget.resolve(&space, backbone.parameters).map_err(structure("budget"))?;
     for budget in &request.more_budgets {
@@ -82,12 +87,12 @@ fn evaluation(request: &mut EvaluationRequest, registry: &Registry, backbone: &B
     Ok(())
 }
 
-fn pin_task(param: &'static str, name: &str, digest: &mut Option<String>, registry: &Registry) -> Result<()> {
+fn pin_task(param: &'static str, name: &str, digest: &mut Option<String>, registry: &Registry) -> Result<TaskRecord> {
     let task = registry.task(name).map_err(reference(param))?;
     let found = task.digest.to_string();
     match digest.replace(found.clone()) {
         Some(wanted) if wanted != found => Err(Error::TaskChanged { task: name.into(), wanted, found }),
-        _ => Ok(()),
+        _ => Ok(task),
     }
 }
 
@@ -108,6 +113,9 @@ pub fn structure_of(registry: &Registry, id: &str, shape: &Shape) -> Result<Stru
 /// The structure that a transfer starts from: that of the newest search on a task, of several seeds the one of their mean p, or the
 /// one of this id. Structures chosen anew from a search's p, under another budget or objective, are found by their ids alone; `param` is the request's field that names it.
 pub fn transfer_source(registry: &Registry, param: &'static str, source: &str, shape: &Shape) -> Result<Structure> {
+    if source.is_empty() {
+        return Err(Error::invalid(param, "it is empty: name a task that was searched, or a structure's id"));
+    }
     let filter = StructureFilter {
         source_task: Some(source.into()),
         backbone: Some(shape.clone()),

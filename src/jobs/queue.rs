@@ -6,7 +6,7 @@
 use super::control::StopFlag;
 use super::{Control, Error, Failure, JobEvent, JobRequest, Result, Stop, check, worker};
 use crate::{
-    registry::{JobRecord, JobState, Registry},
+    registry::{Idempotency, JobRecord, JobState, Registry},
     serve::BackboneInfo,
 };
 use serde_json::Value;
@@ -93,8 +93,18 @@ impl Jobs {
     }
 
     /// Accepts a job, durably; whether it is new, as an idempotency key gives the first job again.
-    pub fn submit(&self, request: JobRequest, idempotency_key: Option<&str>) -> Result<(JobRecord, bool)> {
+    pub fn submit(&self, request: JobRequest, idempotency_key: Option<String>) -> Result<(JobRecord, bool)> {
         let inner = self.inner();
+        let value =
+            |request: &JobRequest| request.to_value().map_err(|error| Error::invalid("request", error.to_string()));
+        let asked = |key| Ok::<_, Error>(Idempotency { key, asked: value(&request)? });
+        let idempotency = idempotency_key.map(asked).transpose()?;
+        // before anything is checked that may have changed since
+        if let Some(idempotency) = &idempotency
+            && let Some(known) = inner.registry.job_of(request.kind(), idempotency)?
+        {
+            return Ok((known, false));
+        }
         let request = check::check(request, &inner.registry, &inner.backbone)?;
         {
             let state = inner.lock();
@@ -105,8 +115,7 @@ impl Jobs {
                 return Err(Error::TooMany { waiting: state.queue.len() });
             }
         }
-        let value = request.to_value().map_err(|error| Error::invalid("request", error.to_string()))?;
-        let (job, new) = inner.registry.create_job(request.kind(), value, idempotency_key)?;
+        let (job, new) = inner.registry.create_job(request.kind(), value(&request)?, idempotency)?;
         if new {
             tracing::info!(job = %job.id, kind = job.kind.as_str(), "{} job {} is queued", job.kind.as_str(), job.id);
             inner.enqueue(&job.id);

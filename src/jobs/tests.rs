@@ -56,8 +56,11 @@ impl Bench {
         let home = tempfile::tempdir().unwrap();
         let registry = Registry::open(home.path()).unwrap();
         let rows = registry.put_blob_bytes(b"rows").unwrap();
-        let (name, rows_of) = ("sst2".into(), TaskRows { train: 1, dev: 1, test: 1 });
-        registry.put_task(NewTask { name, definition: json!({}), rows: rows_of, builtin: false }, &rows).unwrap();
+        for (name, train) in [("sst2", 2), ("single", 1)] {
+            let rows_of = TaskRows { train, dev: 1, test: 1 };
+            let new = NewTask { name: name.into(), definition: json!({}), rows: rows_of, builtin: false };
+            registry.put_task(new, &rows).unwrap();
+        }
         Self::over(home, registry)
     }
 
@@ -281,14 +284,17 @@ fn progress_reaches_watchers_always_and_the_store_seldom() {
 #[test]
 fn the_same_key_gives_the_same_job_and_too_many_are_refused() {
     let bench = Bench::new();
-    let submit = |budget: &str, key| bench.jobs.submit(request(json!({"task": "sst2", "budget": budget})), key);
+    let submit = |budget: &str, key: Option<&str>| {
+        bench.jobs.submit(request(json!({"task": "sst2", "budget": budget})), key.map(String::from))
+    };
     let (first, new) = submit("5%", Some("k")).unwrap();
     assert!(new);
-    assert_eq!(submit("5%", Some("k")).unwrap(), (first, false));
+    assert_eq!(submit("5%", Some("k")).unwrap(), (first.clone(), false));
     assert!(submit("6%", Some("k")).unwrap_err().to_string().contains("`k` was used"));
     submit("5%", None).unwrap();
     submit("5%", None).unwrap();
     assert!(matches!(submit("5%", None), Err(Error::TooMany { waiting: 3 })));
+    assert_eq!(submit("5%", Some("k")).unwrap(), (first, false), "it takes no place");
 }
 
 /// One line a case: the request, the field at fault, and a part of the message.
@@ -305,6 +311,7 @@ fn requests_are_checked_against_registry_and_backbone() {
     let check = |kind, value, field, wanted| refused(&bench, kind, value, field, wanted);
     use JobKind::{Evaluation, Retrain, Search, Transfer};
     check(Search, json!({"task": "cola", "budget": "5%"}), "task", "no task `cola`");
+    check(Search, json!({"task": "single", "budget": "5%"}), "task", "1 training row: a search needs at least 2");
     check(Search, json!({"task": "sst2", "budget": 1}), "budget", "smallest module");
     check(Search, json!({"task": "sst2", "budget": "5%", "space": "mxi"}), "space", "unknown space `mxi`");
     check(Search, json!({"task": "sst2", "budget": "5%", "adapter": "a/b"}), "adapter", "not a valid name");

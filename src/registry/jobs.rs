@@ -116,12 +116,24 @@ pub struct JobRecord {
     pub finished: Option<Timestamp>,
     /// The key under which the same request gives this job again.
     pub idempotency_key: Option<String>,
+    /// With a key: the request as it was sent, before names were pinned to what they stood for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Value>,
     /// Blob from which it goes on.
     pub checkpoint: Option<Digest>,
     /// How often an interruption put it back into the queue.
     pub attempts: u32,
     /// Whether a user asked for its end while it ran; holds across a restart.
     pub cancel_requested: bool,
+}
+
+/// Under what a request that is sent again gives the first job again.
+#[derive(Debug, Clone)]
+pub struct Idempotency {
+    /// The client's own, 1 to 255 bytes.
+    pub key: String,
+    /// The request as it was sent.
+    pub asked: Value,
 }
 
 /// Which jobs to list; what is left out matches all.
@@ -144,21 +156,15 @@ impl Registry {
         &self,
         kind: JobKind,
         request: Value,
-        idempotency_key: Option<&str>,
+        idempotency: Option<Idempotency>,
     ) -> Result<(JobRecord, bool)> {
-        if let Some(key) = idempotency_key.filter(|key| !(1..=255).contains(&key.len())) {
-            return Err(Error::IdempotencyKey { length: key.len() });
-        }
         let mut write = self.store().write();
-        if let Some(key) = idempotency_key
-            && let Some(id) = self.store().get(&KEYS, key)?
+        if let Some(idempotency) = &idempotency
+            && let Some(known) = self.job_of(kind, idempotency)?
         {
-            let known = self.job(&id)?;
-            if known.kind == kind && sorted(&known.request) == sorted(&request) {
-                return Ok((known, false));
-            }
-            return Err(Error::IdempotencyKeyReused { key: key.into(), job: id });
+            return Ok((known, false));
         }
+        let (key, asked) = idempotency.map(|Idempotency { key, asked }| (key, asked)).unzip();
         let created = Timestamp::now();
         let job = JobRecord {
             id: self.next_job_id(created)?,
@@ -171,17 +177,32 @@ impl Registry {
             created,
             started: None,
             finished: None,
-            idempotency_key: idempotency_key.map(Into::into),
+            idempotency_key: key,
+            asked,
             checkpoint: None,
             attempts: 0,
             cancel_requested: false,
         };
-        if let Some(key) = idempotency_key {
+        if let Some(key) = &job.idempotency_key {
             write.put(&KEYS, key, &job.id)?;
         }
         write.put(&JOBS, &job.id, &job)?;
         write.commit()?;
         Ok((job, true))
+    }
+
+    /// The job that this key has made.
+    ///
+    /// # Errors
+    /// [`Error::IdempotencyKeyReused`] if it came with another kind or request.
+    pub fn job_of(&self, kind: JobKind, Idempotency { key, asked }: &Idempotency) -> Result<Option<JobRecord>> {
+        if !(1..=255).contains(&key.len()) {
+            return Err(Error::IdempotencyKey { length: key.len() });
+        }
+        let Some(id) = self.store().get(&KEYS, key)? else { return Ok(None) };
+        let known = self.job(&id)?;
+        let same = known.kind == kind && known.asked.as_ref().map(sorted) == Some(sorted(asked));
+        if same { Ok(Some(known)) } else { Err(Error::IdempotencyKeyReused { key: key.clone(), job: id }) }
     }
 
     /// The job of this id.
@@ -212,8 +233,8 @@ impl Registry {
         if !before.state.may_become(job.state) {
             return Err(Error::JobState { id: id.into(), from: before.state, to: job.state });
         }
-        let JobRecord { id, kind, request, created, idempotency_key, checkpoint, .. } = before.clone();
-        job = JobRecord { id, kind, request, created, idempotency_key, checkpoint, ..job };
+        let JobRecord { id, kind, request, created, idempotency_key, asked, checkpoint, .. } = before.clone();
+        job = JobRecord { id, kind, request, created, idempotency_key, asked, checkpoint, ..job };
         if job.state != before.state {
             job.follow_state();
         }

@@ -34,7 +34,7 @@ pub use adapters::{Adapter, DEFAULT_ALIAS, Expected, Generation, NewGeneration, 
 pub use blobs::{Blob, BlobWriter};
 pub use digest::{Digest, check_name};
 pub use error::{Error, ErrorKind, Noun, Result};
-pub use jobs::{JobError, JobFilter, JobKind, JobRecord, JobState};
+pub use jobs::{Idempotency, JobError, JobFilter, JobKind, JobRecord, JobState};
 pub use lock::ServerInfo;
 pub use store::{Page, PageRequest};
 pub use structures::StructureFilter;

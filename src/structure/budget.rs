@@ -17,7 +17,10 @@ pub enum Budget {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "give parameters (102458), a ratio of the backbone (1.389e-4), or a share of the space (5.447%)"
+)]
 enum Written {
     Number(serde_json::Number),
     Text(String),

@@ -473,5 +473,10 @@ async fn the_same_idempotency_key_gives_the_same_job() {
     };
     let first = submit("5%").await.expect(202);
     assert_eq!(submit("5%").await.expect(202)["id"], first["id"]);
+    let mut task = super::bench::task();
+    task["rows"]["train"][0]["fields"]["sentence"] = "another text".into();
+    bench.call(json_request("PUT", "/v1/tasks/sst2", &task)).await.expect(200);
+    let again = submit("5%").await.expect(202);
+    assert_eq!(again["id"], first["id"], "what the names stand for is that of the first call");
     assert_eq!(submit("6%").await.expect(409)["error"]["code"], "idempotency_key_reused");
 }

@@ -1,7 +1,7 @@
 //! Kills: what was acknowledged is there afterwards, and nothing half-written is.
 
 use super::{adapters, blob_files, copy, put, weights};
-use s3delta::registry::{Digest, Error, JobFilter, JobKind, JobState, PageRequest, Registry};
+use s3delta::registry::{Digest, Error, Idempotency, JobFilter, JobKind, JobState, PageRequest, Registry};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -46,7 +46,8 @@ fn worker_that_is_killed() {
     let registry = Registry::open(Path::new(&home)).unwrap();
     registry.announce("http://127.0.0.1:1").unwrap();
     let mut upload = registry.blob_writer(u64::MAX).unwrap();
-    let job = registry.create_job(JobKind::Search, serde_json::json!({}), Some("key")).unwrap().0.id;
+    let idempotency = Idempotency { key: "key".into(), asked: serde_json::json!({}) };
+    let job = registry.create_job(JobKind::Search, serde_json::json!({}), Some(idempotency)).unwrap().0.id;
     registry.update_job(&job, |job| job.state = JobState::Running).unwrap();
     for step in 0u32.. {
         upload.write(&[1; 4096]).unwrap();

@@ -1,8 +1,9 @@
 //! Jobs: states, idempotency keys, order, checkpoints, recovery.
 
 use super::{blob_files, code};
-use s3delta::registry::{JobError, JobFilter, JobKind, JobState, PageRequest, Registry};
-use serde_json::json;
+use jiff::Timestamp;
+use s3delta::registry::{Idempotency, JobError, JobFilter, JobKind, JobState, PageRequest, Registry};
+use serde_json::{Value, json};
 
 fn open() -> (tempfile::TempDir, Registry) {
     let home = tempfile::tempdir().unwrap();
@@ -39,7 +40,8 @@ fn states_go_only_where_they_may() {
 #[test]
 fn times_and_errors_follow_the_state_and_identity_stays() {
     let (_home, registry) = open();
-    let id = registry.create_job(JobKind::Retrain, json!({ "task": "rte" }), Some("key")).unwrap().0.id;
+    let id =
+        registry.create_job(JobKind::Retrain, json!({ "task": "rte" }), Some(asked("key", json!({})))).unwrap().0.id;
     let running = registry.update_job(&id, |job| job.state = JobState::Running).unwrap();
     assert!(running.started.is_some() && running.finished.is_none());
     let failed = registry.update_job(&id, |job| {
@@ -58,22 +60,29 @@ fn times_and_errors_follow_the_state_and_identity_stays() {
     assert_eq!(registry.job(&id).unwrap().idempotency_key.as_deref(), Some("key"));
 }
 
+fn asked(key: &str, asked: Value) -> Idempotency {
+    Idempotency { key: key.into(), asked }
+}
+
 #[test]
 fn an_idempotency_key_gives_the_first_job_again() {
     let (_home, registry) = open();
-    let create = |kind, request, key| registry.create_job(kind, request, key);
+    // as accepted, names are pinned
+    let create = |kind, request: Value, key: Option<&str>| {
+        registry.create_job(kind, json!({ "accepted": Timestamp::now() }), key.map(|key| asked(key, request)))
+    };
     let (first, new) = create(JobKind::Search, json!({ "task": "sst2", "seeds": [0] }), Some("k/1 ü")).unwrap();
     assert!(new);
     let (again, new) = create(JobKind::Search, json!({ "seeds": [0], "task": "sst2" }), Some("k/1 ü")).unwrap();
     assert_eq!((&again, new), (&first, false));
     let reused = |kind, request| code(&create(kind, request, Some("k/1 ü")));
     assert_eq!(reused(JobKind::Search, json!({ "task": "cola" })), "idempotency_key_reused");
-    assert_eq!(reused(JobKind::Retrain, first.request.clone()), "idempotency_key_reused");
+    assert_eq!(reused(JobKind::Retrain, json!({ "task": "sst2", "seeds": [0] })), "idempotency_key_reused");
     let long = "k".repeat(256);
     for wrong in ["", &long] {
         assert_eq!(code(&create(JobKind::Search, json!({}), Some(wrong))), "idempotency_key_invalid");
     }
-    assert!(create(JobKind::Search, first.request.clone(), None).unwrap().1);
+    assert!(create(JobKind::Search, json!({ "task": "sst2", "seeds": [0] }), None).unwrap().1);
     registry.update_job(&first.id, |job| job.state = JobState::Cancelled).unwrap();
     registry.delete_job(&first.id).unwrap();
     assert!(create(JobKind::Search, json!({}), Some("k/1 ü")).unwrap().1, "the key goes with its job");

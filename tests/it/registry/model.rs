@@ -3,7 +3,8 @@
 use super::{adapters, blob_files, code, copy, generation, structure, weights};
 use proptest::prelude::*;
 use s3delta::registry::{
-    Digest, Expected, JobFilter, JobKind, JobState, NewTask, PageRequest, Registry, StructureFilter, TaskRows,
+    Digest, Expected, Idempotency, JobFilter, JobKind, JobState, NewTask, PageRequest, Registry, StructureFilter,
+    TaskRows,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -227,8 +228,9 @@ impl Model {
                 (code(&registry.delete_task(NAMES[*name])), wanted)
             }
             Op::CreateJob { key, request } => {
-                let text = key.map(|key| format!("key {key}"));
-                let made = registry.create_job(JobKind::Search, serde_json::json!([request]), text.as_deref());
+                let asked = serde_json::json!([request]);
+                let idempotency = key.map(|key| Idempotency { key: format!("key {key}"), asked: asked.clone() });
+                let made = registry.create_job(JobKind::Search, asked, idempotency);
                 let known = self.jobs.iter().find(|job| key.is_some() && job.key == *key);
                 match (known, &made) {
                     (Some(job), _) if job.request != *request => return (code(&made), "idempotency_key_reused"),
