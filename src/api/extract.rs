@@ -47,14 +47,17 @@ impl<T: Serialize> axum::response::IntoResponse for Json<T> {
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    let malformed = |error| ApiError::malformed("json_malformed", format!("the body is not valid JSON: {error}"));
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let malformed = |error: &dyn std::error::Error| {
+        ApiError::malformed("json_malformed", format!("the body is not valid JSON: {error}"))
+    };
+    let text = std::str::from_utf8(bytes).map_err(|error| malformed(&error))?;
+    let mut reader = serde_json::Deserializer::from_str(text);
     let error = match serde_path_to_error::deserialize(&mut reader) {
-        Ok(value) => return reader.end().map(|()| value).map_err(malformed),
+        Ok(value) => return reader.end().map(|()| value).map_err(|error| malformed(&error)),
         Err(error) => error,
     };
     // a field that does not fit may stand before the place where the text breaks off
-    serde_json::from_slice::<IgnoredAny>(bytes).map_err(malformed)?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| malformed(&error))?;
     let refused = ApiError::unservable("request_invalid", format!("the request is not valid: {error}"));
     Err(match place(&error) {
         Some(place) => refused.at(place),

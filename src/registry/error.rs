@@ -44,9 +44,11 @@ impl Noun {
         match self {
             Noun::Structure => "`s3delta structures list` shows what there is",
             Noun::Adapter | Noun::Generation | Noun::Alias => "`s3delta adapters list` shows what there is",
-            Noun::Task => "`s3delta tasks list` shows what there is",
+            Noun::Task => {
+                "`s3delta tasks list` shows what there is, `s3delta tasks import` adds one, built-in ones too"
+            }
             Noun::Job => "`s3delta jobs list` shows what there is",
-            Noun::Blob => "it may have been deleted",
+            Noun::Blob => "it was deleted, or its file is lost: upload it again",
         }
     }
 }

@@ -2,7 +2,7 @@
 //! samples.
 
 use super::compute::Compute;
-use super::{Error, FinishReason, Generate, Result};
+use super::{Adapter, Error, FinishReason, Generate, Result};
 use crate::delta::{Single, View};
 use crate::t5::{
     Advance, Backbone, Cache, DecodeSettings, Ended, FIRST_CAPACITY, Finished, Made, Sequences, StepError,
@@ -37,7 +37,7 @@ impl Running {
 
     /// Whose request it is.
     fn flow(&self) -> Option<&str> {
-        self.generate.request.adapter.as_ref().map(|adapter| adapter.generation.as_str())
+        Adapter::flow(self.generate.request.adapter.as_deref())
     }
 
     /// Whether nothing more is to be made: it failed, its client left, or its time is over, which its client is told.

@@ -113,6 +113,13 @@ pub struct Adapter {
     pub weights: PathBuf,
 }
 
+impl Adapter {
+    /// Among which requests one with this adapter takes its turn: those of the same generation, or of the bare backbone.
+    pub(super) fn flow(adapter: Option<&Self>) -> Option<&str> {
+        adapter.map(|adapter| adapter.generation.as_str())
+    }
+}
+
 /// Scores of given targets for one source.
 #[derive(Debug, Clone)]
 pub struct ScoreRequest {
@@ -340,7 +347,7 @@ impl Engine {
         if self.commands.is_closed() {
             return Err(Error::Stopped);
         }
-        self.places.take(adapter.map(|adapter| adapter.generation.as_str()))
+        self.places.take(Adapter::flow(adapter))
     }
 
     fn send(&self, command: Command, place: Place) -> Result<()> {

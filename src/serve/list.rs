@@ -64,7 +64,7 @@ impl List {
             let permit = under_way.acquire_owned().await.map_err(|_| Error::Stopped)?; // nobody closes it
             let place = loop {
                 let freed = self.places.freed(); // from now on, so that none is missed
-                let flow = adapter.map(|adapter| adapter.generation.as_str());
+                let flow = Adapter::flow(adapter);
                 let is_alone = self.under_way.available_permits() + 1 == UNDER_WAY;
                 match if is_alone { self.places.take(flow) } else { self.places.take_of_half(flow) } {
                     Err(Error::QueueFull { .. } | Error::ShareFull { .. }) if *begun => freed.await,

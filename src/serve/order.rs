@@ -6,8 +6,9 @@
 //! taken, and who comes later has a later turn. It never runs ahead of the requests that are taken, so that one who asks
 //! little need not wait behind those who lag.
 
-use super::Command;
+use super::{Adapter, Command};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Flows that are remembered before those are forgotten that are through.
 const FLOWS: usize = 1024;
@@ -62,7 +63,7 @@ impl Turns {
 impl Command {
     /// Whose request it is.
     pub(super) fn flow(&self) -> Option<&str> {
-        self.adapter().map(|adapter| adapter.generation.as_str())
+        Adapter::flow(self.adapter().map(Arc::as_ref))
     }
 
     /// Tokens that it may take: those of its source, and those that it may make or wants scored.

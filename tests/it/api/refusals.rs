@@ -93,6 +93,10 @@ async fn bodies_that_cannot_be_read() {
     assert_eq!(check(&bench, wrong, 422, "request_invalid", "expected u64").await, "seeds[1]");
     let wrong = post("/v1/searches", json!({"task": "sst2", "budget": "much"}));
     assert_eq!(check(&bench, wrong, 422, "request_invalid", "budget `much`").await, "budget");
+    let wrong = post("/v1/searches", json!({"task": "sst2", "budget": null}));
+    assert_eq!(check(&bench, wrong, 422, "request_invalid", "a share of the space (5.447%)").await, "budget");
+    let wrong = post("/v1/searches", json!({"task": "sst2", "budget": "5%", "warm_start": ""}));
+    assert_eq!(check(&bench, wrong, 422, "request_invalid", "is empty: name a task").await, "warm_start");
     let wrong = post("/v1/searches", json!([]));
     assert_eq!(check(&bench, wrong, 422, "request_invalid", "expected").await, Value::Null);
     let row = |row: Value| {
@@ -107,6 +111,9 @@ async fn bodies_that_cannot_be_read() {
     assert_eq!(param, "rows.dev[1].label");
     let wrong = raw("/v1/completions", "application/json", "{\"model\": \"tiny\", \"prompt\": \"x\"} and more");
     check(&bench, wrong, 400, "json_malformed", "not valid JSON").await;
+    let latin1 = Request::post("/v1/completions").header("content-type", "application/json");
+    let wrong = latin1.body(Body::from(&b"{\"model\": \"caf\xe9\", \"prompt\": \"x\"}"[..])).unwrap();
+    check(&bench, wrong, 400, "json_malformed", "invalid utf-8").await;
     check(&bench, get("/v1/structures?colour=red"), 400, "query_invalid", "unknown field `colour`").await;
     check(&bench, get("/v1/structures?limit=0"), 400, "query_invalid", "give 1 to 1000").await;
     check(&bench, get("/v1/jobs?state=lost"), 400, "query_invalid", "unknown variant `lost`").await;
