@@ -255,8 +255,14 @@ pub(crate) async fn create_completion(
         usage: None,
     };
     let prompt_tokens = prompts.iter().map(Vec::len).sum();
-    let rows =
-        start(&state, &model, prompts, &settings, Wanted { stops, logprobs: request.logprobs, deadline }).await?;
+    let rows = start(
+        &state,
+        &model,
+        prompts,
+        &settings,
+        Wanted { stops, logprobs: request.logprobs, seeded: request.seed.is_some(), deadline },
+    )
+    .await?;
     if request.stream == Some(true) {
         let usage = request.stream_options.is_some_and(|options| options.include_usage);
         let parts = parts(head, model, rows, usage.then_some(prompt_tokens), id);

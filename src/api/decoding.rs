@@ -4,13 +4,12 @@ use super::{
     ApiError, AppState, Result,
     completions::{CompletionRequest, EarlyStop},
 };
+use crate::serve::Settings;
 use crate::t5::{DecodeSettings, EarlyStopping};
 use rand::{TryRng, rngs::SysRng};
 
 /// Alternatives that each token may tell.
 const MOST_LOGPROBS: usize = 20;
-/// Texts for a prompt, and beams, as OpenAI bounds `n`; the engine's rows are a further limit.
-const MOST_SEQUENCES: usize = 128;
 /// Bounds of `logit_bias`, as OpenAI has them.
 const MOST_BIAS: f32 = 100.0;
 
@@ -34,8 +33,9 @@ impl CompletionRequest {
         settings.num_return_sequences = self.n.unwrap_or(settings.num_return_sequences);
         settings.num_beams = self.num_beams.unwrap_or(settings.num_beams);
         for (name, count) in [("n", settings.num_return_sequences), ("num_beams", settings.num_beams)] {
-            if count > MOST_SEQUENCES {
-                return Err(wrong(format!("`{name}` is {count}: give at most {MOST_SEQUENCES}"), name));
+            let most = Settings::default().share();
+            if count > most {
+                return Err(wrong(format!("`{name}` is {count}: give at most {most}"), name));
             }
         }
         match self.temperature {

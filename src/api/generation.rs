@@ -25,6 +25,8 @@ pub(crate) struct Wanted {
     pub(crate) stops: Vec<String>,
     /// Alternatives of each token, where log-probabilities are wanted.
     pub(crate) logprobs: Option<usize>,
+    /// Whether each prompt draws from the seed of the settings, as it does alone; else each from one of its own.
+    pub(crate) seeded: bool,
     /// When it is given up.
     pub(crate) deadline: Option<Instant>,
 }
@@ -86,7 +88,12 @@ pub(crate) async fn start(
     let list = Arc::new(List::new(&state.engine));
     let listed = |(index, ids): (usize, Vec<u32>)| {
         let (first, prompt) = (index * texts, ids.len());
-        let request = GenerateRequest { adapter: model.adapter.clone(), ids, settings: Arc::clone(settings) };
+        let settings = if wanted.seeded {
+            Arc::clone(settings)
+        } else {
+            Arc::new(DecodeSettings { seed: settings.seed.wrapping_add(index as u64), ..(**settings).clone() })
+        };
+        let request = GenerateRequest { adapter: model.adapter.clone(), ids, settings };
         let lines = (0..texts).map(|_| line()).collect();
         let (list, engine) = (Arc::clone(&list), state.engine.clone());
         let begin = async move {

@@ -70,7 +70,8 @@ fn retrain(request: &mut RetrainRequest, registry: &Registry, backbone: &Backbon
 
 fn transfer(request: &mut TransferRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
     pin_task("target", &request.target, &mut request.task_digest, registry)?;
-    // the structure that a task stands for now
+    // named after what was asked for, before it becomes the structure that a task stands for now
+    request.adapter = Some(request.adapter_name());
     request.source = transfer_source(registry, "source", &request.source, &backbone.shape)?.id;
     adapter_name(request.adapter_name())
 }

@@ -264,7 +264,7 @@ impl EngineThread {
             requests: max_batch_rows,
             rows,
             held,
-            share: max_batch_rows - max_batch_rows / 8,
+            share: self.settings.share(),
             encoded: if idle { max_batch_tokens } else { max_batch_tokens.min(encoded_between_steps) },
             short: encoded_between_steps,
             long: long < LONG_GROUPS,

@@ -80,7 +80,7 @@ fn what_cannot_be_served_fails_alone() {
         (generate(None, &vec![2; 513], 3), "513 tokens, the limit is 512"),
         (generate(None, &ids, 0), "`max_new_tokens` is 0: give at least 1"),
         (generate(None, &ids, usize::MAX), "the limit is 256: ask for fewer"),
-        (decode(None, &ids, beams(33, 33)), "33 sequences or beams of one source (`n`, `num_beams`), the limit is 32"),
+        (decode(None, &ids, beams(33, 33)), "33 sequences or beams of one source (`n`, `num_beams`), the limit is 28"),
         (decode(None, &ids, beams(2, 3)), "`num_return_sequences` is 3, more than `num_beams` 2"),
         (decode(None, &ids, forbidding()), "forbid every token"),
     ];
@@ -251,11 +251,11 @@ fn a_row_is_left_to_others() {
     thread.load_all();
     thread.turn();
     assert!(matches!(events(&mut other).last(), Some(Event::Finished { .. })));
-    let wide = DecodeSettings { num_return_sequences: 8, do_sample: true, ..DecodeSettings::new(&config(), 3) };
+    let wide = DecodeSettings { num_return_sequences: 7, do_sample: true, ..DecodeSettings::new(&config(), 3) };
     let mut wide = engine.generate(decode(of(1), &ids, wide)).unwrap();
     thread.serve_all();
     assert!(long.iter_mut().all(|one| matches!(events(one).last(), Some(Event::Finished { .. }))));
-    assert_eq!(events(&mut wide).iter().filter(|event| matches!(event, Event::Finished { .. })).count(), 8);
+    assert_eq!(events(&mut wide).iter().filter(|event| matches!(event, Event::Finished { .. })).count(), 7);
 }
 
 #[test]

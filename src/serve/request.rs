@@ -91,7 +91,7 @@ impl Command {
                     let found = wanted.max_new_tokens;
                     return refuse(format!("`max_new_tokens` is {found}, the limit is {most}: ask for fewer"));
                 }
-                let (rows, most) = (wanted.rows(), settings.max_batch_rows);
+                let (rows, most) = (wanted.rows(), settings.share());
                 if rows > most || events(wanted) > MOST_EVENTS {
                     return refuse(format!(
                         "{rows} sequences or beams of one source (`n`, `num_beams`), the limit is {most}: ask for fewer"

@@ -49,6 +49,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Rows that requests of one adapter may have together, so that the others find some at once: seven eighths.
+    pub fn share(&self) -> usize {
+        self.max_batch_rows - self.max_batch_rows / 8
+    }
+
     /// The same with every limit usable.
     pub(super) fn sane(self) -> Self {
         Self {

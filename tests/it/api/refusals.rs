@@ -286,8 +286,8 @@ async fn completions_that_would_not_do_what_they_ask() {
     let fields = [
         ("n", json!(2), "`n` is 2, but greedy decoding gives one: draw (`temperature`)"),
         ("n", json!(0), "`n` is 0: give at least 1"),
-        ("n", json!(1_000_000_000_000u64), "give at most 128"),
-        ("num_beams", json!(129), "`num_beams` is 129: give at most 128"),
+        ("n", json!(1_000_000_000_000u64), "give at most 28"),
+        ("num_beams", json!(29), "`num_beams` is 29: give at most 28"),
         ("num_beams", json!(0), "`num_beams` is 0: give at least 1"),
         ("temperature", json!(-1.0), "`temperature` is -1.0: give more than 0"),
         ("min_new_tokens", json!(65), "`min_new_tokens` is 65, more than `max_tokens` 64"),

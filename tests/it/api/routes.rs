@@ -455,6 +455,7 @@ async fn every_kind_of_job_is_accepted() {
     accepted("/v1/retrains", json!({"structure": "random", "budget": "5%", "task": "sst2"})).await;
     let transfer = accepted("/v1/transfers", json!({"source": "sst2", "target": "sst2"})).await;
     assert_eq!(transfer["request"]["source"], structure().id, "another search may end before the job does");
+    assert_eq!(transfer["request"]["adapter"], "sst2-from-sst2", "named after what was asked for");
     let evaluation = accepted("/v1/evaluations", json!({"adapter": "sst2", "task": "sst2", "split": "dev"})).await;
     // an alias may move before the job runs
     assert!(evaluation["request"]["adapter"].as_str().unwrap().starts_with("sst2@"), "{evaluation}");
