@@ -32,8 +32,8 @@ impl CompletionRequest {
         };
         settings.num_return_sequences = self.n.unwrap_or(settings.num_return_sequences);
         settings.num_beams = self.num_beams.unwrap_or(settings.num_beams);
+        let most = Settings::default().share();
         for (name, count) in [("n", settings.num_return_sequences), ("num_beams", settings.num_beams)] {
-            let most = Settings::default().share();
             if count > most {
                 return Err(wrong(format!("`{name}` is {count}: give at most {most}"), name));
             }

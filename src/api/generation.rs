@@ -88,7 +88,7 @@ pub(crate) async fn start(
     let list = Arc::new(List::new(&state.engine));
     let listed = |(index, ids): (usize, Vec<u32>)| {
         let (first, prompt) = (index * texts, ids.len());
-        let settings = if wanted.seeded {
+        let settings = if wanted.seeded || !settings.do_sample {
             Arc::clone(settings)
         } else {
             Arc::new(DecodeSettings { seed: settings.seed.wrapping_add(index as u64), ..(**settings).clone() })

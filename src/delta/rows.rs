@@ -193,10 +193,10 @@ fn down(x: &[f32], a: &[f32], columns: usize, out: &mut Vec<f32>) {
     }
 }
 
-/// The same for few columns: registers hold several rows of A each, and four of them do not wait for one another.
+/// The same for few columns: one register holds several rows of A.
 #[inline(always)]
 fn few<const COLUMNS: usize>(x: &[f32], a: &[f32], out: &mut [f32]) {
-    const LANES: usize = 64;
+    const LANES: usize = 16;
     let at_once = LANES / COLUMNS;
     let mut lanes = [0.0f32; LANES];
     for (x, a) in x.chunks_exact(at_once).zip(a.chunks_exact(LANES)) {
@@ -204,15 +204,8 @@ fn few<const COLUMNS: usize>(x: &[f32], a: &[f32], out: &mut [f32]) {
             lanes[i] += x[i / COLUMNS] * a[i];
         }
     }
-    let mut width = LANES;
-    while width > COLUMNS {
-        width /= 2;
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-    }
-    for (out, lane) in out.iter_mut().zip(lanes) {
-        *out += lane;
+    for (i, lane) in lanes.iter().enumerate() {
+        out[i % COLUMNS] += lane;
     }
     let done = x.len() / at_once * at_once;
     rest(&x[done..], &a[done * COLUMNS..], COLUMNS, out);
