@@ -37,7 +37,8 @@ pub struct Config {
     pub inputs: usize,
     /// Bytes of adapters kept in memory; those in use stay, even beyond it.
     pub adapter_bytes: usize,
-    /// Requests that may wait for the engine; more are answered 429, but for those of a list that has begun.
+    /// Requests that may wait for the engine; more are answered 429, but for those of a list that has begun. Where several adapters share
+    /// the engine, one adapter's requests have an equal share of these places and are answered 429 beyond it.
     pub queue: usize,
     /// Tokens of inputs that are encoded between two tokens of the texts under way: fewer for steadier streams, more for throughput.
     pub encoded_between_steps: usize,

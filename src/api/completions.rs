@@ -4,7 +4,7 @@ use super::{
     ApiError, AppState, ErrorBody, Result,
     auth::{Infer, May},
     extract::Json,
-    generation::{Row, Tokens, Wanted, parts, start},
+    generation::{Row, Tokens, Wanted, begun, parts, start},
     model::Served,
     observe::RequestId,
 };
@@ -244,7 +244,7 @@ pub(crate) async fn create_completion(
     let stops = request.stops()?;
     let deadline = deadline(request.timeout)?;
     let (reference, prompt) = (request.model.clone(), request.prompt.clone());
-    let (model, prompts) = state.blocking(move |state| prepare(state, &reference, prompt)).await?;
+    let (model, prompts) = state.read(deadline, move |state| prepare(state, &reference, prompt)).await?;
     let head = Completion {
         id: format!("cmpl-{}", id.0),
         object: "text_completion",
@@ -255,7 +255,7 @@ pub(crate) async fn create_completion(
         usage: None,
     };
     let prompt_tokens = prompts.iter().map(Vec::len).sum();
-    let rows = start(
+    let mut rows = start(
         &state,
         &model,
         prompts,
@@ -264,6 +264,7 @@ pub(crate) async fn create_completion(
     )
     .await?;
     if request.stream == Some(true) {
+        begun(&mut rows).await?;
         let usage = request.stream_options.is_some_and(|options| options.include_usage);
         let parts = parts(head, model, rows, usage.then_some(prompt_tokens), id);
         return Ok(Sse::new(parts).keep_alive(KeepAlive::default()).into_response());
@@ -307,6 +308,16 @@ impl CompletionRequest {
 /// The model and the prompts' ids.
 fn prepare(state: &AppState, reference: &str, prompt: Prompt) -> Result<(Served, Vec<Vec<u32>>)> {
     let model = state.served(reference).map_err(|error| error.at("model"))?;
+    let most = state.config.inputs;
+    let given = match &prompt {
+        Prompt::Text(_) | Prompt::Ids(_) => 1,
+        Prompt::Texts(texts) => texts.len(),
+        Prompt::IdLists(lists) => lists.len(),
+    };
+    if given == 0 || given > most {
+        let message = format!("`prompt` holds {given} texts: give 1 to {most} (the setting `inputs`)");
+        return Err(ApiError::unservable("request_invalid", message).at("prompt"));
+    }
     let encode = |texts: Vec<String>| texts.iter().map(|text| state.encode(text)).collect::<Result<Vec<_>>>();
     let prompts = match prompt {
         Prompt::Text(text) => encode(vec![text]),
@@ -314,13 +325,7 @@ fn prepare(state: &AppState, reference: &str, prompt: Prompt) -> Result<(Served,
         Prompt::Ids(ids) => check_ids(state, vec![ids]),
         Prompt::IdLists(lists) => check_ids(state, lists),
     };
-    let prompts = prompts.map_err(|error| error.at("prompt"))?;
-    let most = state.config.inputs;
-    if prompts.is_empty() || prompts.len() > most {
-        let message = format!("`prompt` holds {} texts: give 1 to {most} (the setting `inputs`)", prompts.len());
-        return Err(ApiError::unservable("request_invalid", message).at("prompt"));
-    }
-    Ok((model, prompts))
+    Ok((model, prompts.map_err(|error| error.at("prompt"))?))
 }
 
 fn check_ids(state: &AppState, mut lists: Vec<Vec<u32>>) -> Result<Vec<Vec<u32>>> {

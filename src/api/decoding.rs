@@ -69,7 +69,8 @@ impl CompletionRequest {
         set(&mut settings.forced_eos_token_id, self.forced_eos_token_id.map(|id| vec![id]));
         set(&mut settings.early_stopping, self.early_stopping.as_ref().map(early_stopping));
         for (id, bias) in self.logit_bias.iter().flatten() {
-            let token = id.parse().map_err(|_| wrong(format!("`logit_bias`: `{id}` is no token id"), "logit_bias"))?;
+            let token: Option<u32> = id.parse().ok().filter(|token: &u32| token.to_string() == *id); // one way to write it
+            let token = token.ok_or_else(|| wrong(format!("`logit_bias`: `{id}` is no token id"), "logit_bias"))?;
             if !(-MOST_BIAS..=MOST_BIAS).contains(bias) {
                 return Err(wrong(format!("`logit_bias` of {id} is {bias}: give -100 to 100"), "logit_bias"));
             }

@@ -12,6 +12,9 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::time::Duration;
 
+/// Of a message, which may quote what was sent.
+const MOST_CHARACTERS: usize = 2000;
+
 /// What a handler answers.
 pub(crate) type Result<T, E = ApiError> = std::result::Result<T, E>;
 
@@ -52,13 +55,28 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { status, code: code.into(), message: message.into(), param: None, retry_after: None }
+        let mut message = message.into();
+        if let Some((end, _)) = message.char_indices().nth(MOST_CHARACTERS) {
+            message.truncate(end);
+            message.push('…');
+        }
+        Self { status, code: code.into(), message, param: None, retry_after: None }
     }
 
     /// Names the field, query parameter or part at fault.
     pub(crate) fn at(mut self, param: impl Into<String>) -> Self {
         self.param = Some(param.into());
         self
+    }
+
+    /// What the engine refuses: the model's fault, or that of what it was given, which stand in these fields.
+    pub(crate) fn refused(error: serve::Error, model: &str, input: &str) -> Self {
+        let field = match error {
+            serve::Error::Adapter(_) | serve::Error::Damaged(_) => model,
+            serve::Error::Request(_) => input,
+            _ => return error.into(),
+        };
+        Self::from(error).at(field)
     }
 
     /// Says when to try again.
@@ -182,6 +200,10 @@ impl From<serve::Error> for ApiError {
             E::Stopped => Self::new(StatusCode::SERVICE_UNAVAILABLE, "engine_stopped", message),
             E::Adapter(_) => Self::conflict("adapter_not_servable", message),
             E::Request(_) => Self::unservable("request_not_servable", message),
+            E::Damaged(_) => {
+                tracing::error!("{message}");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "adapter_damaged", message)
+            }
             E::Internal(_) => Self::internal(message),
         }
     }

@@ -1,7 +1,7 @@
 //! Generations under way: from the engine's events to a whole text or to parts of a stream.
 
 use super::{
-    AppState, Result,
+    ApiError, AppState, Result,
     completions::{Choice, Completion, usage},
     logprobs::Recorder,
     model::Served,
@@ -34,10 +34,12 @@ pub(crate) struct Wanted {
 /// One prompt under way.
 pub(crate) struct Row {
     /// Number of its first text.
-    first: usize,
+    number: usize,
     /// Tokens of the prompt.
     prompt: usize,
     generation: Generation,
+    /// An event that was waited for before its turn.
+    first: Option<Event>,
     _entry: Entry,
     engine: serve::Engine,
     lines: Vec<Line>,
@@ -87,7 +89,7 @@ pub(crate) async fn start(
     };
     let list = Arc::new(List::new(&state.engine));
     let listed = |(index, ids): (usize, Vec<u32>)| {
-        let (first, prompt) = (index * texts, ids.len());
+        let (number, prompt) = (index * texts, ids.len());
         let settings = if wanted.seeded || !settings.do_sample {
             Arc::clone(settings)
         } else {
@@ -99,7 +101,7 @@ pub(crate) async fn start(
         let begin = async move {
             let (place, entry) = list.enter(request.adapter.as_deref(), deadline).await?;
             let generation = engine.generate_at(place, request, deadline)?;
-            Ok(Row { first, prompt, generation, _entry: entry, engine, lines })
+            Ok(Row { number, prompt, generation, first: None, _entry: entry, engine, lines })
         };
         begin.boxed()
     };
@@ -110,12 +112,28 @@ pub(crate) async fn start(
     Ok(rows)
 }
 
+/// Waits until the first prompt has made something, so that what the engine refuses has a status of its own, also in a stream.
+pub(crate) async fn begun(rows: &mut [Listed]) -> Result<()> {
+    let Some(first) = rows.first_mut() else { return Ok(()) };
+    let mut row = (&mut *first).await?;
+    match row.generation.recv().await {
+        Some(Event::Failed(error)) => return Err(ApiError::refused(error, "model", "prompt")),
+        event => row.first = event,
+    }
+    *first = future::ok(row).boxed();
+    Ok(())
+}
+
 impl Row {
     /// The next part; none after the last. The last part of each text names the reason.
     async fn next(&mut self) -> Result<Option<Choice>> {
         while self.lines.iter().any(|line| !line.ended) {
             let tokenizer = self.engine.tokenizer();
-            let (sequence, part, reason) = match self.generation.recv().await {
+            let event = match self.first.take() {
+                Some(event) => Some(event),
+                None => self.generation.recv().await,
+            };
+            let (sequence, part, reason) = match event {
                 Some(Event::Token { sequence, token }) => {
                     let line = &mut self.lines[sequence];
                     if line.ended {
@@ -128,7 +146,7 @@ impl Row {
                 Some(Event::Finished { sequence, reason }) => {
                     (sequence, tokenizer.finish(&mut self.lines[sequence].text)?, Some(reason))
                 }
-                Some(Event::Failed(error)) => return Err(error.into()),
+                Some(Event::Failed(error)) => return Err(ApiError::refused(error, "model", "prompt")),
                 None => return Err(serve::Error::Stopped.into()),
             };
             let TextPart { text, stopped } = part;
@@ -148,7 +166,7 @@ impl Row {
                 // tells the engine that nothing more is wanted
                 self.generation.close();
             }
-            return Ok(Some(Choice { index: self.first + sequence, text, logprobs, finish_reason }));
+            return Ok(Some(Choice { index: self.number + sequence, text, logprobs, finish_reason }));
         }
         Ok(None)
     }
@@ -162,9 +180,9 @@ impl Row {
     /// The whole texts, and their tokens.
     pub(crate) async fn whole(mut self) -> Result<(Vec<Choice>, Tokens)> {
         let empty = |index| Choice { index, text: String::new(), logprobs: None, finish_reason: None };
-        let mut all: Vec<_> = (0..self.lines.len()).map(|sequence| empty(self.first + sequence)).collect();
+        let mut all: Vec<_> = (0..self.lines.len()).map(|sequence| empty(self.number + sequence)).collect();
         while let Some(part) = self.next().await? {
-            let whole = &mut all[part.index - self.first];
+            let whole = &mut all[part.index - self.number];
             whole.text += &part.text;
             whole.finish_reason = part.finish_reason;
             if let Some(logprobs) = part.logprobs {

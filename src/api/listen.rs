@@ -41,6 +41,9 @@ pub async fn bind(config: &Config, tokens: &Tokens) -> Result<TcpListener, BindE
     TcpListener::bind(address).await.map_err(|source| BindError::Refused { address, source })
 }
 
+/// How long errors may take on their way to clients before the process ends.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Answers requests until `stop` comes; then lets the running job keep a checkpoint and gives requests their time to end.
 pub async fn serve(listener: TcpListener, state: AppState, stop: impl Future<Output = ()>) -> io::Result<()> {
     let (tell, mut told) = watch::channel(false);
@@ -66,7 +69,10 @@ pub async fn serve(listener: TcpListener, state: AppState, stop: impl Future<Out
     let stopped = tokio::task::spawn_blocking(move || jobs.shutdown());
     let time = Duration::from_secs(state.config.shutdown_seconds);
     if tokio::time::timeout(time, &mut server).await.is_err() {
-        tracing::warn!("requests did not end within {} s and were dropped", time.as_secs());
+        tracing::warn!("requests did not end within {} s and are dropped", time.as_secs());
+        state.engine.abort().await;
+        // those who wait for an answer hear that there will be none
+        let _ = tokio::time::timeout(LAST_WORDS, &mut server).await;
     }
     stopped.await.map_err(io::Error::other)
 }

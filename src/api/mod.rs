@@ -57,7 +57,9 @@ use crate::{
 };
 use error::{ApiError, Result};
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
+use std::thread::available_parallelism;
 use tokio::sync::Semaphore;
 
 /// What the handlers work with; clones share it.
@@ -69,6 +71,8 @@ pub struct AppState {
     config: Arc<Config>,
     tokens: Arc<Tokens>,
     uploads: Arc<Semaphore>,
+    /// Requests whose texts are tokenized.
+    readers: Arc<Semaphore>,
     /// What structures take, by their ids; measured once.
     costs: Arc<Mutex<HashMap<String, MeasuredCost>>>,
     /// What modules of each kind and place take; measured once.
@@ -80,6 +84,7 @@ impl AppState {
     /// The state of a server over these parts.
     pub fn new(registry: Registry, engine: Engine, jobs: Jobs, config: Config, tokens: Tokens) -> Self {
         let uploads = Arc::new(Semaphore::new(config.concurrent_uploads.max(1)));
+        let readers = Arc::new(Semaphore::new(available_parallelism().map_or(1, NonZeroUsize::get)));
         let (config, tokens) = (Arc::new(config), Arc::new(tokens));
         let (source_tokens, new_tokens) = structures::MEASURED;
         Self {
@@ -89,6 +94,7 @@ impl AppState {
             config,
             tokens,
             uploads,
+            readers,
             costs: Arc::default(),
             module_costs: Arc::new(Mutex::new(ModuleCosts::new(source_tokens, new_tokens))),
             started: jiff::Timestamp::now(),

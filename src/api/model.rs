@@ -2,11 +2,12 @@
 
 use super::{ApiError, AppState, Result};
 use crate::{
-    registry::{Blob, TaskRef},
+    registry::{Blob, DEFAULT_ALIAS, TaskRef},
     serve,
 };
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::time::timeout_at;
 
 /// A model to ask. While it lives its weights stay readable, whatever is deleted or moved.
 #[derive(Debug, Clone)]
@@ -25,6 +26,13 @@ impl AppState {
     pub(crate) fn served(&self, reference: &str) -> Result<Served> {
         let backbone = self.engine.backbone();
         if reference == backbone.name {
+            if self.registry.adapter(reference).is_ok() {
+                let message = format!(
+                    "`{reference}` is the name of the backbone and of an adapter: ask for the adapter by alias or digest, such as \
+                     `{reference}@{DEFAULT_ALIAS}`, or start the server with its backbone under another name"
+                );
+                return Err(ApiError::conflict("model_ambiguous", message));
+            }
             return Ok(Served { adapter: None, generation: None, task: None, _weights: None });
         }
         let started = Instant::now();
@@ -43,26 +51,55 @@ impl AppState {
                 generation: digest,
                 structure: found.structure,
                 weights: found.weights.path(),
+                checksum: found.weights.digest().to_string(),
             })),
             _weights: Some(found.weights),
         })
     }
 
-    /// The ids of a text, refused where there are too many.
+    /// The ids of a text, refused where there are too many. A text far too long is refused before it is tokenized, which takes
+    /// seconds and a gigabyte for a megabyte.
     pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let ids = self.engine.tokenizer().encode(text)?;
+        let tokenizer = self.engine.tokenizer();
+        let most = tokenizer.most_characters(self.config.input_tokens);
+        let characters = text.chars().filter(|character| !character.is_whitespace()).count();
+        if characters > most {
+            return Err(self.too_long(&format!("{characters} characters")));
+        }
+        let ids = tokenizer.encode(text)?;
         self.check_length(ids.len())?;
         Ok(ids)
     }
 
     /// Refuses inputs that are too long.
     pub(crate) fn check_length(&self, tokens: usize) -> Result<()> {
+        if tokens > self.config.input_tokens { Err(self.too_long(&format!("{tokens} tokens"))) } else { Ok(()) }
+    }
+
+    fn too_long(&self, found: &str) -> ApiError {
         let most = self.config.input_tokens;
-        if tokens <= most {
-            return Ok(());
+        let message = format!("the input has {found}, the limit is {most} tokens: shorten it, or raise `input_tokens`");
+        ApiError::unservable("input_too_long", message)
+    }
+
+    /// Reads a request's model and texts beside the threads that answer, not more of them at a time than there are cores, and no
+    /// longer than until the deadline.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        deadline: Option<Instant>,
+        read: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let reading = async {
+            let permit = self.readers.clone().acquire_owned().await.map_err(ApiError::internal)?;
+            self.blocking(move |state| {
+                let _permit = permit; // until it is read, also where nobody waits any more
+                read(state)
+            })
+            .await
+        };
+        match deadline {
+            Some(deadline) => timeout_at(deadline.into(), reading).await.unwrap_or(Err(serve::Error::TimedOut.into())),
+            None => reading.await,
         }
-        let message =
-            format!("the input has {tokens} tokens, the limit is {most}: shorten it, or raise `input_tokens`");
-        Err(ApiError::unservable("input_too_long", message))
     }
 }

@@ -110,7 +110,7 @@ pub(crate) async fn create_prediction(
     // before the inputs are read, as for completions
     state.engine.check_room()?;
     let (top_k, deadline) = (request.top_k, deadline(request.timeout)?);
-    let questions = state.blocking(move |state| prepare(state, request)).await?;
+    let questions = state.read(deadline, move |state| prepare(state, request)).await?;
     // input by input, so that adapters that may share its encoding ask for it at the same time
     let inputs = questions[0].inputs.len();
     let asked = (0..inputs).flat_map(|input| questions.iter().map(move |question| (question, input)));
@@ -130,6 +130,8 @@ pub(crate) async fn create_prediction(
 /// All that one adapter is asked.
 struct Question {
     reference: String,
+    /// The field that names it.
+    param: &'static str,
     model: Served,
     definition: Definition,
     labels: Vec<String>,
@@ -174,15 +176,29 @@ fn prepare(state: &AppState, request: PredictionRequest) -> Result<Vec<Question>
         let model = state.served(&reference).map_err(|error| error.at(param))?;
         let definition = definition(state, &reference, &model, request.task.as_deref())?;
         let labels = definition.label_words();
-        let targets = labels.iter().map(|label| state.encode(label)).collect::<Result<_>>()?;
+        let targets = labels.iter().map(|label| label_ids(state, label)).collect::<Result<_>>()?;
         let inputs = request.inputs.iter().enumerate().map(|(index, fields)| {
             let ids = definition.render(fields).map_err(ApiError::from).and_then(|text| state.encode(&text));
             ids.map_err(|error| error.at(format!("inputs[{index}]")))
         });
         let inputs = inputs.collect::<Result<_>>()?;
-        Ok(Question { reference, model, definition, labels, targets, inputs })
+        Ok(Question { reference, param, model, definition, labels, targets, inputs })
     };
     references.into_iter().map(question).collect()
+}
+
+/// The ids of a label, which a decoder is to make.
+fn label_ids(state: &AppState, label: &str) -> Result<Vec<u32>> {
+    let (ids, most) = (state.encode(label).map_err(|error| error.at("task"))?, state.config.output_tokens);
+    if ids.len() <= most {
+        return Ok(ids);
+    }
+    let start: String = label.chars().take(40).collect();
+    let message = format!(
+        "the label `{start}…` has {} tokens, the limit is {most}: shorten it, or raise `output_tokens`",
+        ids.len()
+    );
+    Err(ApiError::unservable("request_not_servable", message).at("task"))
 }
 
 /// The task of the request, or else the one that the adapter was trained on, as it was then.
@@ -221,7 +237,8 @@ impl Question {
         let tokens = ids.len();
         let request = ScoreRequest { adapter: self.model.adapter.clone(), ids, targets };
         let mut scoring = engine.score_at(place, request, deadline)?;
-        let scores = (&mut scoring).await.unwrap_or(Err(serve::Error::Stopped))?;
+        let scores = (&mut scoring).await.unwrap_or(Err(serve::Error::Stopped));
+        let scores = scores.map_err(|error| ApiError::refused(error, self.param, "inputs"))?;
         Ok(Answer { scores, shared: scoring.shared(), tokens })
     }
 

@@ -9,12 +9,19 @@ use crate::{
 };
 use axum::{
     body::Bytes,
-    extract::{Multipart, multipart::Field},
+    extract::{
+        Multipart,
+        multipart::{Field, MultipartError},
+    },
     http::StatusCode,
 };
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::timeout;
 
+/// How long an upload may send nothing.
+const SILENCE: Duration = Duration::from_secs(30);
 /// Pieces of an upload between the socket and the disk.
 const PIECES: usize = 16;
 /// Largest part that is not the structure or the weights.
@@ -40,7 +47,7 @@ pub(crate) async fn receive(state: &AppState, mut body: Multipart) -> Result<Par
     })?;
     let mut texts: BTreeMap<&'static str, String> = BTreeMap::new();
     let mut weights = None;
-    while let Some(field) = body.next_field().await? {
+    while let Some(field) = in_time(body.next_field()).await? {
         let given = field.name().unwrap_or_default().to_owned();
         let known = ["name", "structure", "weights", "task", "aliases", "allow_backbone_mismatch"];
         let Some(part) = known.into_iter().find(|part| *part == given) else {
@@ -82,6 +89,11 @@ pub(crate) fn store(state: &AppState, parts: Parts) -> Result<Adapter> {
     let registry = &state.registry;
     let backbone = state.engine.backbone();
     check_name("an adapter", &parts.name).map_err(|error| ApiError::from(error).at("name"))?;
+    if parts.name == backbone.name {
+        let message =
+            format!("`{}` is the name of the backbone, whom requests ask by it: give another one", parts.name);
+        return Err(ApiError::conflict("name_taken", message).at("name"));
+    }
     for alias in &parts.aliases {
         check_name("an alias", alias).map_err(|error| ApiError::from(error).at("aliases"))?;
     }
@@ -171,10 +183,19 @@ fn trained_on(metadata: &BTreeMap<String, String>, structure: &str, any: bool) -
     }
 }
 
+/// What comes next of an upload, which holds a place that others wait for.
+async fn in_time<T>(next: impl Future<Output = Result<T, MultipartError>>) -> Result<T> {
+    let silent = |_| {
+        let message = format!("nothing more of the upload came for {} s: send it again", SILENCE.as_secs());
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "upload_stalled", message)
+    };
+    Ok(timeout(SILENCE, next).await.map_err(silent)??)
+}
+
 /// A part as text.
 async fn text(mut field: Field<'_>, part: &'static str, limit: usize) -> Result<String> {
     let mut bytes = Vec::new();
-    while let Some(piece) = field.chunk().await? {
+    while let Some(piece) = in_time(field.chunk()).await? {
         bytes.extend_from_slice(&piece);
         if bytes.len() > limit {
             return Err(ApiError::too_large(&format!("the part `{part}`"), limit, "body_bytes").at(part));
@@ -200,7 +221,7 @@ async fn to_disk(state: &AppState, mut field: Field<'_>) -> Result<Blob> {
         }
         Ok(writer)
     });
-    while let Some(piece) = field.chunk().await? {
+    while let Some(piece) = in_time(field.chunk()).await? {
         if pieces.send(piece).await.is_err() {
             // the writer gave up, and says why below
             break;

@@ -134,7 +134,7 @@ fn threads(text: &str) -> Result<NonZeroUsize, String> {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct On {
     /// Hugging Face directory, or builtin:NAME [default: S3DELTA_BACKBONE, or builtin:pocket-t5].
-    #[arg(long, value_name = "DIR|builtin:NAME")]
+    #[arg(long, alias = "model", value_name = "DIR|builtin:NAME")]
     backbone: Option<String>,
     #[command(flatten)]
     compute: Compute,

@@ -49,7 +49,7 @@ fn search(request: &mut SearchRequest, registry: &Registry, backbone: &BackboneI
         }
         *source = found.id;
     }
-    adapter_name(request.adapter_name())
+    adapter_name(request.adapter_name(), backbone)
 }
 
 fn retrain(request: &mut RetrainRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
@@ -65,7 +65,7 @@ fn retrain(request: &mut RetrainRequest, registry: &Registry, backbone: &Backbon
             request.structure = structure_of(registry, &request.structure, &backbone.shape)?.id;
         }
     }
-    adapter_name(request.adapter_name())
+    adapter_name(request.adapter_name(), backbone)
 }
 
 fn transfer(request: &mut TransferRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
@@ -73,7 +73,7 @@ fn transfer(request: &mut TransferRequest, registry: &Registry, backbone: &Backb
     // named after what was asked for, before it becomes the structure that a task stands for now
     request.adapter = Some(request.adapter_name());
     request.source = transfer_source(registry, "source", &request.source, &backbone.shape)?.id;
-    adapter_name(request.adapter_name())
+    adapter_name(request.adapter_name(), backbone)
 }
 
 fn evaluation(request: &mut EvaluationRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
@@ -148,7 +148,11 @@ pub fn transfer_source(registry: &Registry, param: &'static str, source: &str, s
     }
 }
 
-fn adapter_name(name: String) -> Result<()> {
+fn adapter_name(name: String, backbone: &BackboneInfo) -> Result<()> {
+    if name == backbone.name {
+        let message = format!("`{name}` is the name of the backbone, whom requests ask by it: give another one");
+        return Err(Error::invalid("adapter", message));
+    }
     check_name("an adapter", &name).map_err(reference("adapter"))
 }
 

@@ -4,7 +4,7 @@ use super::blobs::{BLOB_USERS, user_key};
 use super::digest::{check_name, is_hex};
 use super::store::{Order, Table, Write};
 use super::structures::STRUCTURE_USERS;
-use super::{Blob, Digest, Error, Noun, Page, PageRequest, Registry, Result, validate_weights};
+use super::{Blob, Digest, Error, ErrorKind, Noun, Page, PageRequest, Registry, Result, validate_weights};
 use crate::structure::Structure;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -263,7 +263,15 @@ impl Registry {
                 (Ok(weights), Ok(structure)) => {
                     return Ok(ResolvedAdapter { name: adapter.name, generation, structure, weights });
                 }
-                (Err(error), _) | (_, Err(error)) if self.adapter(name)? == adapter => return Err(error),
+                (Err(error), _) | (_, Err(error)) if self.adapter(name)? == adapter => {
+                    return Err(match error.kind() {
+                        ErrorKind::NotFound => Error::Corrupt {
+                            what: format!("{}@{}", adapter.name, generation.digest),
+                            message: format!("{error}; delete the generation, then upload it again"),
+                        },
+                        _ => error,
+                    });
+                }
                 _ => {}
             }
         }

@@ -102,10 +102,17 @@ impl Loader {
 }
 
 fn load(adapter: &Adapter, backbone: &Backbone, read: &Read, file: &mut Vec<u8>) -> Result<Weights> {
-    let Adapter { generation, structure, weights: path } = adapter;
+    let Adapter { generation, structure, weights: path, checksum } = adapter;
     let wrong = |what: String| Error::Adapter(format!("adapter generation {generation}: {what}"));
+    let damaged = |what: String| {
+        let fix = "delete the generation and upload it again";
+        Error::Damaged(format!("adapter generation {generation}: its file of delta weights {what}: {fix}"))
+    };
     file.clear();
-    read(path, file).map_err(|error| wrong(format!("cannot read its delta weights: {error}")))?;
+    read(path, file).map_err(|error| damaged(format!("cannot be read ({error})")))?;
+    if !blake3::hash(file).to_hex().starts_with(checksum) {
+        return Err(damaged("is not what was stored".into()));
+    }
     let layout = Layout::new(&backbone.positions, &structure.modules).map_err(|error| wrong(error.to_string()))?;
     let values = DeltaWeights::values_from_bytes(file, &layout).map_err(|error| wrong(error.to_string()))?;
     let weights = Weights::Values(layout, values);

@@ -2,6 +2,7 @@
 //! samples.
 
 use super::compute::Compute;
+use super::reservation::Holding;
 use super::{Adapter, Error, FinishReason, Generate, Result};
 use crate::delta::{Single, View};
 use crate::t5::{
@@ -16,6 +17,8 @@ pub(super) struct Running {
     generate: Generate,
     adapter: Option<Arc<Single>>,
     sequences: Sequences,
+    /// Tokens of its source.
+    source: usize,
     /// Steps so far.
     steps: usize,
     /// When the last step was made, or when the request was queued.
@@ -27,8 +30,9 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn new(mut generate: Generate, adapter: Option<Arc<Single>>) -> Self {
         let source = std::mem::take(&mut generate.request.ids);
+        let tokens = source.len();
         let sequences = Sequences::new(Arc::clone(&generate.request.settings), source);
-        Self { last: generate.queued, generate, adapter, sequences, steps: 0, failed: false }
+        Self { last: generate.queued, generate, adapter, sequences, source: tokens, steps: 0, failed: false }
     }
 
     pub(super) fn fail(self, error: Error) {
@@ -135,9 +139,12 @@ pub(super) struct Decoding {
 }
 
 impl Decoding {
-    /// Rows that are taken, those that beams and samples will branch to included, by the adapters' generations.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (Option<&str>, usize)> {
-        self.running.iter().map(|running| (running.flow(), running.sequences.rows_ahead()))
+    /// What the requests hold, by the adapters' generations; of rows also those that beams and samples will branch to.
+    pub(super) fn holdings(&self) -> impl Iterator<Item = (Option<&str>, Holding)> {
+        self.running.iter().map(|running| {
+            let (turns, rows) = (running.most().saturating_sub(running.steps), running.sequences.rows_ahead());
+            (running.flow(), Holding { turns, rows, source: running.source })
+        })
     }
 
     /// Tokens of all sources, those that rows share once.
@@ -260,7 +267,7 @@ impl Decoding {
     }
 
     /// Gives up every row: after a panic nothing is known of the tensors.
-    fn fail(&mut self, error: Error) {
+    pub(super) fn fail(&mut self, error: Error) {
         self.state = None;
         self.held.clear();
         self.running.drain(..).for_each(|running| running.fail(error.clone()));

@@ -3,13 +3,15 @@
 use super::adapters::{Loaded, Loader, Read, Resident, Weights, read_file};
 use super::compute::Compute;
 use super::decoding::{Decoding, State};
-use super::joining::{Admitted, Joined, Joining, Progress};
+use super::handle::Stop;
+use super::joining::{Admitted, Joined, Joining, LONG_GROUPS, Progress};
 use super::places::Places;
+use super::reservation::Space;
 use super::source_cache::SourceCache;
 use super::waiting::{Line, Room};
 use super::{BackboneInfo, Engine, Error, Queued, Result, Settings, Tokenize};
 use crate::t5::Backbone;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TryRecvError;
@@ -28,9 +30,6 @@ pub fn start(backbone: Arc<Backbone>, tokenizer: Arc<dyn Tokenize>, settings: Se
     Ok(engine)
 }
 
-/// Groups that take many turns, such as one long prompt, that are under way at a time.
-const LONG_GROUPS: usize = 2;
-
 /// How long those who left may keep their places while nothing happens but that adapters are read.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -46,8 +45,7 @@ pub(super) struct EngineThread {
     commands: mpsc::UnboundedReceiver<Queued>,
     /// Whether nothing more can come from the queue.
     drained: bool,
-    stop: watch::Receiver<bool>,
-    stopping: bool,
+    stop: watch::Receiver<Stop>,
     loader: Loader,
     loaded: mpsc::UnboundedReceiver<Loaded>,
     loading: HashSet<String>,
@@ -85,7 +83,6 @@ impl EngineThread {
             commands,
             drained: false,
             stop: engine.stop_signal(),
-            stopping: false,
             loader: Loader::start(Arc::clone(&backbone), read, sender).map_err(no_thread)?,
             loaded,
             loading: HashSet::new(),
@@ -158,7 +155,8 @@ impl EngineThread {
 
     /// Takes what the queue and the loader hold, without waiting.
     fn take(&mut self) {
-        if !self.stopping && *self.stop.borrow_and_update() {
+        let stop = *self.stop.borrow_and_update();
+        if stop != Stop::Never {
             self.close();
         }
         while let Ok(loaded) = self.loaded.try_recv() {
@@ -170,6 +168,11 @@ impl EngineThread {
                 Err(TryRecvError::Disconnected) => self.drained = true,
                 Err(TryRecvError::Empty) => break,
             }
+        }
+        if stop == Stop::Now {
+            self.waiting.fail(&Error::Stopped);
+            self.joining.drain(..).for_each(|group| group.fail(&Error::Stopped));
+            self.decoding.fail(Error::Stopped);
         }
     }
 
@@ -193,13 +196,12 @@ impl EngineThread {
             () = over => {}
             Some(loaded) = self.loaded.recv() => self.arrived(loaded),
             // an error is the drop of the last handle, after which the queue drains as well
-            _ = self.stop.changed(), if !self.stopping => self.close(),
+            Ok(()) = self.stop.changed() => self.close(),
         }
     }
 
     /// Lets no new request into the queue.
     fn close(&mut self) {
-        self.stopping = true;
         self.commands.close();
     }
 
@@ -253,22 +255,19 @@ impl EngineThread {
         }
         let Settings { max_batch_rows, max_batch_tokens, encoded_between_steps, max_decoded_tokens, .. } =
             self.settings;
-        let (mut rows, mut held) = (max_batch_rows, HashMap::new());
-        for (flow, taken) in self.decoding.rows().chain(self.joining.iter().flat_map(Joining::rows)) {
-            rows -= taken;
-            *held.entry(flow).or_default() += taken;
-        }
+        let joins = self.joining.iter().flat_map(|group| group.holdings(encoded_between_steps));
+        let under_way: Vec<_> = self.decoding.holdings().chain(joins).collect();
+        let rows = max_batch_rows - under_way.iter().map(|(_, holding)| holding.rows).sum::<usize>();
         let idle = self.decoding.is_empty() && self.joining.is_empty();
         let joining: usize = self.joining.iter().map(Joining::source_tokens).sum();
         let room = Room {
             requests: max_batch_rows,
-            rows,
-            held,
+            space: Space { rows, held: self.decoding.source_tokens() + joining, most: max_decoded_tokens },
+            under_way,
             share: self.settings.share(),
             encoded: if idle { max_batch_tokens } else { max_batch_tokens.min(encoded_between_steps) },
             short: encoded_between_steps,
             long: long < LONG_GROUPS,
-            decoded: (self.decoding.source_tokens() + joining, max_decoded_tokens),
         };
         let admitted = self.waiting.admit(room, |keys| self.sources.knows(keys));
         self.places.shared_by(self.waiting.sharers());
@@ -300,6 +299,6 @@ impl EngineThread {
 
     /// Rows being decoded.
     pub(super) fn running(&self) -> usize {
-        self.decoding.rows().map(|(_, rows)| rows).sum()
+        self.decoding.holdings().map(|(_, holding)| holding.rows).sum()
     }
 }

@@ -52,6 +52,9 @@ pub enum Error {
     /// The adapter cannot be served over this backbone.
     #[error("{0}")]
     Adapter(String),
+    /// The adapter's file is lost or damaged.
+    #[error("{0}")]
+    Damaged(String),
     /// The request cannot be served.
     #[error("{0}")]
     Request(String),
@@ -94,6 +97,8 @@ pub struct BackboneInfo {
 pub trait Tokenize: Send + Sync {
     /// The ids of a text, the end token included.
     fn encode(&self, text: &str) -> Result<Vec<u32>>;
+    /// Characters, white space aside, of the longest text worth encoding where so many ids are allowed.
+    fn most_characters(&self, ids: usize) -> usize;
     /// The text of ids, special tokens left out.
     fn decode(&self, ids: &[u32]) -> Result<String>;
     /// The text that one more token adds to a row, as [`TextStream::push`].
@@ -111,6 +116,8 @@ pub struct Adapter {
     pub structure: Arc<Structure>,
     /// Its safetensors file.
     pub weights: PathBuf,
+    /// BLAKE3 of that file, as hexadecimal digits or the first of them.
+    pub checksum: String,
 }
 
 impl Adapter {
@@ -214,14 +221,26 @@ impl Score {
     }
 }
 
+/// When the engine is to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Not yet.
+    #[default]
+    Never,
+    /// When all that was queued is answered.
+    Answered,
+    /// At once.
+    Now,
+}
+
 /// The cloneable handle to the engine thread.
 #[derive(Clone)]
 pub struct Engine {
     commands: mpsc::UnboundedSender<Queued>,
     places: Arc<Places>,
     pace: Arc<Pace>,
-    /// True once the engine is to end; its thread holds the only receiver.
-    stop: watch::Sender<bool>,
+    /// Its thread holds the only receiver.
+    stop: watch::Sender<Stop>,
     backbone: Arc<BackboneInfo>,
     tokenizer: Arc<dyn Tokenize>,
 }
@@ -234,12 +253,12 @@ impl Engine {
         capacity: usize,
     ) -> (Self, mpsc::UnboundedReceiver<Queued>) {
         let (commands, receiver) = mpsc::unbounded_channel();
-        let (places, pace, stop) = (Places::new(capacity), Arc::default(), watch::Sender::new(false));
+        let (places, pace, stop) = (Places::new(capacity), Arc::default(), watch::Sender::default());
         (Self { commands, places, pace, stop, backbone: Arc::new(backbone), tokenizer }, receiver)
     }
 
     /// What the engine thread watches to know that it is to end.
-    pub(super) fn stop_signal(&self) -> watch::Receiver<bool> {
+    pub(super) fn stop_signal(&self) -> watch::Receiver<Stop> {
         self.stop.subscribe()
     }
 
@@ -251,7 +270,16 @@ impl Engine {
     /// Refuses new requests, waits until those already queued are answered, and ends the engine thread. Without a call
     /// the thread ends so when the last handle is dropped.
     pub async fn shutdown(&self) {
-        self.stop.send_replace(true);
+        self.end(Stop::Answered).await;
+    }
+
+    /// The same, but what waits or is under way fails with [`Error::Stopped`] within a turn.
+    pub async fn abort(&self) {
+        self.end(Stop::Now).await;
+    }
+
+    async fn end(&self, stop: Stop) {
+        self.stop.send_replace(stop);
         self.stop.closed().await;
     }
 

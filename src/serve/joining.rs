@@ -2,6 +2,7 @@
 
 use super::compute::Compute;
 use super::decoding::{Running, first_capacity};
+use super::reservation::Holding;
 use super::scoring::{POSITIONS, Scored, Scores};
 use super::source_cache::{Fresh, Keys, SourceCache};
 use super::sources::{Plan, Ready, Row, retain, seen};
@@ -11,6 +12,9 @@ use crate::t5::{Backbone, Cache};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Groups that take many turns, such as one long prompt, that are under way at a time.
+pub(super) const LONG_GROUPS: usize = 2;
 
 /// A request that has its place in the batch.
 pub(super) struct Admitted {
@@ -80,9 +84,17 @@ impl Joining {
         self.is_long
     }
 
-    /// Rows of the decoder that its requests will take, by the adapters' generations.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (Option<&str>, usize)> {
-        self.admitted.iter().map(|admitted| (admitted.command.flow(), admitted.command.rows()))
+    /// Answers all of them with an error.
+    pub(super) fn fail(self, error: &Error) {
+        self.admitted.into_iter().for_each(|admitted| admitted.command.fail(error.clone()));
+    }
+
+    /// What its requests hold, by the adapters' generations, where so many tokens are encoded in a turn.
+    pub(super) fn holdings(&self, encoded: usize) -> impl Iterator<Item = (Option<&str>, Holding)> {
+        self.admitted.iter().map(move |Admitted { command, .. }| {
+            let (turns, source) = (command.turns(encoded, command.positions()), command.ids().len());
+            (command.flow(), Holding { turns, rows: command.rows(), source })
+        })
     }
 
     /// Tokens of its sources, those that requests share once.

@@ -22,6 +22,7 @@ mod properties;
 mod queueing;
 mod recent;
 mod request;
+mod reservation;
 #[cfg(test)]
 mod scenarios;
 mod scoring;

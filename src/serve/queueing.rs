@@ -63,17 +63,21 @@ fn what_cannot_be_served_fails_alone() {
     let modules = structure.modules.clone();
     let provenance = structure.provenance[0].clone();
     let foreign = Arc::new(Structure::new(&other_shape, modules, provenance).unwrap());
-    let missing = Arc::new(Adapter { generation: "missing".into(), structure: structure.clone(), weights: "x".into() });
+    let (structure_of, weights, checksum) = (structure.clone(), "x".into(), String::new());
+    let missing = Arc::new(Adapter { generation: "missing".into(), structure: structure_of, weights, checksum });
     let corrupt = zoo.files.raw("corrupt", structure, vec![7; 100]);
     let mut cut = zoo.files.bytes("generation-0");
     cut.truncate(cut.len() - 1);
     let cut = zoo.files.raw("cut", structure, cut);
+    let damaged = zoo.files.raw("damaged", structure, zoo.files.bytes("generation-0"));
+    zoo.files.raw("damaged", structure, zoo.files.bytes("generation-1"));
     let foreign = zoo.files.raw("foreign", &foreign, Vec::new());
     let ids = source(4, 3);
     let refused = [
-        (generate(Some(&missing), &ids, 3), "adapter generation missing: cannot read its delta weights"),
+        (generate(Some(&missing), &ids, 3), "adapter generation missing: its file of delta weights cannot be read"),
         (generate(Some(&corrupt), &ids, 3), "not a valid safetensors file"),
         (generate(Some(&cut), &ids, 3), "adapter generation cut: the delta weights do not fit"),
+        (generate(Some(&damaged), &ids, 3), "its file of delta weights is not what was stored"),
         (generate(Some(&foreign), &ids, 3), "d_ff=99"),
         (generate(None, &[], 3), "the input has no token"),
         (generate(None, &[2, 96, 1], 3), "id 96, which is not below the vocabulary's 96"),
@@ -375,7 +379,12 @@ fn a_panic_fails_its_batch_and_the_engine_goes_on() {
         let broken = Single::new(&layout, vec![1.0; 40], wide.len(), &Device::flex());
         thread.plant(position, Arc::new(broken));
         let structure = zoo.rows[0].adapter.as_ref().unwrap().structure.clone();
-        let broken = Arc::new(Adapter { generation: position.into(), structure, weights: "none".into() });
+        let broken = Arc::new(Adapter {
+            generation: position.into(),
+            structure,
+            weights: "none".into(),
+            checksum: String::new(),
+        });
 
         let mut earlier = engine.generate(generate(None, &ids, 9)).unwrap();
         thread.turn();
@@ -446,4 +455,49 @@ fn who_does_not_fit_goes_next_and_who_waits_for_an_adapter_is_passed() {
     check(&[(5, false), (5, false), (5, false), (5, false), (5, false)], &[&[0, 1, 2, 3], &[4]]);
     check(&[(30, false), (2, false)], &[&[0], &[1]]);
     check(&[(4, false), (12, true), (4, false)], &[&[0, 2]]);
+}
+
+/// While a request of many rows waits for its room, those pass it who are through before it has that, and so the room is used.
+#[test]
+fn who_is_through_in_time_passes_a_request_of_many_rows() {
+    let zoo = Zoo::new();
+    let settings = Settings { max_batch_rows: 8, encoder_cache_bytes: 0, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, settings, zoo.files.reader());
+    let by = |row: usize| zoo.rows[row].adapter.as_ref();
+    let makes = |n| DecodeSettings { min_new_tokens: n, ..DecodeSettings::new(&config(), n) };
+    for (first, others) in [(8, 8), (0, 8), (0, 0), (0, 1)] {
+        let ask =
+            |of: usize, n: usize, settings| engine.generate(decode(by(of), &source(5, n as u64), settings)).unwrap();
+        let mut running: Vec<_> = (0..3).map(|n| ask(first, n, makes(60))).collect();
+        thread.turn();
+        thread.load_all();
+        thread.turn();
+        assert_eq!(thread.running(), 3);
+        let mut large = ask(first, 9, DecodeSettings { num_beams: 7, ..makes(20) });
+        let mut late = ask(first, 10, makes(100));
+        thread.turn();
+        let is_over = |generation: &mut crate::serve::Generation| {
+            matches!(std::iter::from_fn(|| generation.try_recv()).last(), Some(Event::Finished { .. }))
+        };
+        for turn in (2..50).step_by(5) {
+            let mut short = ask(others, 20 + turn, makes(3));
+            for _ in 0..5 {
+                thread.turn();
+            }
+            assert!(is_over(&mut short), "after {turn} turns");
+        }
+        assert!(!is_over(&mut late), "it would hold a row that the large one waits for");
+        let mut turns = 52;
+        while !is_over(&mut large) {
+            thread.turn();
+            turns += 1;
+        }
+        assert!(
+            (70..82).contains(&turns),
+            "the large request is through after {turns} turns, 20 after the first three"
+        );
+        assert!(running.iter_mut().all(is_over));
+        thread.serve_all();
+        assert!(is_over(&mut late));
+    }
 }

@@ -1,7 +1,8 @@
 //! What generations and scorings have in common, and what makes either of them unservable.
 
 use super::generation::{MOST_EVENTS, events};
-use super::{Adapter, Command, Error, Result, Settings, Shared};
+use super::joining::LONG_GROUPS;
+use super::{Adapter, Command, Error, Result, Settings, Shared, scoring};
 use crate::structure::Shape;
 use crate::t5::decoder_positions;
 use std::sync::Arc;
@@ -41,6 +42,17 @@ impl Command {
             Command::Generate(_) => 0,
             Command::Score(score) => decoder_positions(&score.request.targets),
         }
+    }
+
+    /// Turns that it takes at most once it has its room, where `encoded` source tokens take one, and each other group that joins may
+    /// have one between two of its own. `positions` are those of [`Command::positions`].
+    pub(super) fn turns(&self, encoded: usize, positions: usize) -> usize {
+        let made = match self {
+            Command::Generate(generate) => generate.request.settings.max_new_tokens,
+            Command::Score(_) => 0,
+        };
+        let joins = self.ids().len().div_ceil(encoded) + positions.div_ceil(scoring::POSITIONS);
+        (1 + LONG_GROUPS) * joins + made
     }
 
     /// Tells what is shared with other requests.

@@ -170,8 +170,9 @@ impl Files {
     /// Stores any bytes as an adapter's weights.
     pub(super) fn raw(&self, generation: &str, structure: &Arc<Structure>, bytes: Vec<u8>) -> Arc<Adapter> {
         let weights = PathBuf::from(generation);
+        let checksum = blake3::hash(&bytes).to_string();
         self.files.lock().unwrap().insert(weights.clone(), bytes);
-        Arc::new(Adapter { generation: generation.into(), structure: Arc::clone(structure), weights })
+        Arc::new(Adapter { generation: generation.into(), structure: Arc::clone(structure), weights, checksum })
     }
 
     /// The stored bytes of a generation.

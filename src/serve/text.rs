@@ -29,6 +29,10 @@ impl Tokenize for Text {
         self.tokenizer()?.encode(text).map_err(|error| Error::Request(error.to_string()))
     }
 
+    fn most_characters(&self, ids: usize) -> usize {
+        self.0.as_ref().map_or(usize::MAX, |tokenizer| tokenizer.most_characters(ids))
+    }
+
     fn decode(&self, ids: &[u32]) -> Result<String> {
         self.tokenizer()?.decode(ids, true).map_err(|error| Error::Internal(error.to_string()))
     }

@@ -3,6 +3,7 @@
 use super::joining::Admitted;
 use super::order::Turns;
 use super::places::Place;
+use super::reservation::{Holding, Reservation, Space};
 use super::source_cache::{Key, Keys};
 use super::{Adapter, Command, Error, Queued, Result, scoring};
 use crate::delta::Single;
@@ -49,18 +50,17 @@ impl Waiting {
 pub(super) struct Room<'a> {
     /// Requests that join at once.
     pub(super) requests: usize,
-    /// Rows of the decoder that are free.
-    pub(super) rows: usize,
-    /// Rows that each adapter's requests have, and how many they may have, but for a request that is its adapter's only one.
-    pub(super) held: HashMap<Option<&'a str>, usize>,
+    /// Rows of the decoder that are free, source tokens whose keys and values are held, and how many may be.
+    pub(super) space: Space,
+    /// Who holds the rest, by the adapters' generations.
+    pub(super) under_way: Vec<(Option<&'a str>, Holding)>,
+    /// Rows that requests of one adapter may have, but for a request that is its adapter's only one.
     pub(super) share: usize,
     /// Source tokens of an encoder pass, padding included, but for a source that is alone.
     pub(super) encoded: usize,
     /// Source tokens beyond which a request is long: it joins alone, as it takes many turns, and if `long` tells so.
     pub(super) short: usize,
     pub(super) long: bool,
-    /// Source tokens whose keys and values are held, and those that there may be, but for a source that is alone.
-    pub(super) decoded: (usize, usize),
 }
 
 /// All of them, in the order in which they came.
@@ -97,6 +97,11 @@ impl Line {
         for over in self.waiting.extract_if(.., |waiting| waiting.command.is_over(now)) {
             over.command.fail(Error::TimedOut); // one whose client left hears nothing of it
         }
+    }
+
+    /// Answers all of them with an error.
+    pub(super) fn fail(&mut self, error: &Error) {
+        self.waiting.drain(..).for_each(|waiting| waiting.command.fail(error.clone()));
     }
 
     /// The adapters to load now. Those of the first requests, in the order of the turns, are held or loaded as far as `limit` bytes
@@ -160,24 +165,25 @@ impl Line {
     }
 
     /// Those that join now, in the order of their [`Turns`]. One whose adapter is not there yet is passed over and keeps its place;
-    /// so is a generation while too few rows are free, behind which no other one goes first, and one whose adapter has its share
-    /// of the rows, behind which none of that adapter's does. Where the encoder's pass has no room for the next one, none behind it
-    /// goes first. `knows` tells whether a source's keys and values are there.
+    /// so is the first one that lacks rows or source tokens, behind which those go first that its [`Reservation`] lets pass, and the
+    /// first of an adapter that has its share of the rows, which has a reservation among that adapter's. Where the encoder's pass
+    /// has no room for the next one, none behind it goes first. `knows` tells whether a source's keys and values are there.
     pub(super) fn admit(&mut self, room: Room<'_>, knows: impl Fn(&Keys) -> bool) -> Vec<Admitted> {
         if self.waiting.is_empty() {
             self.turns.reset();
             return Vec::new();
         }
-        let Room { rows: mut free, mut held, decoded: (mut decoded, most_decoded), .. } = room;
+        let Room { mut space, mut under_way, .. } = room;
+        let mut reserved: Option<Reservation> = None;
+        let mut reserved_of: HashMap<Option<&str>, Reservation> = HashMap::new();
         let (mut rows, mut width, mut positions) = (0, 0, 0);
         let mut memories: Vec<&Key> = Vec::new();
         let mut joins = vec![false; self.waiting.len()];
-        let mut waits = HashSet::new();
         let flows = self.waiting.iter().map(|waiting| waiting.command.flow()).collect::<HashSet<_>>().len();
         for at in self.in_turn() {
             let Waiting { command, keys, positions: own, adapter, turn, .. } = &self.waiting[at];
             let (needed, flow) = (command.rows(), command.flow());
-            if !matches!(adapter, Slot::Ready(_)) || waits.contains(&flow) {
+            if !matches!(adapter, Slot::Ready(_)) {
                 continue;
             }
             // keys and values that are there already take no room
@@ -187,13 +193,17 @@ impl Line {
             if long && !room.long {
                 continue;
             }
-            let its_rows = held.entry(flow).or_default();
-            if needed > 0 && *its_rows > 0 && *its_rows + needed > room.share {
-                waits.insert(flow);
+            let holding = Holding { turns: command.turns(room.short, *own), rows: needed, source };
+            let its = under_way.iter().filter(|(of, _)| *of == flow).map(|(_, holding)| holding);
+            let its_rows: usize = its.clone().map(|holding| holding.rows).sum();
+            let of_adapter = Space { rows: room.share.saturating_sub(its_rows), held: 0, most: usize::MAX };
+            if its_rows > 0 && !of_adapter.fits(holding) {
+                reserved_of.entry(flow).or_insert_with(|| Reservation::new(holding, of_adapter, its));
                 continue;
             }
-            if needed > free || (decoded > 0 && source > 0 && decoded + source > most_decoded) {
-                free = 0; // small requests must not keep a large one waiting for ever
+            if !space.fits(holding) {
+                let all = under_way.iter().map(|(_, holding)| holding);
+                reserved.get_or_insert_with(|| Reservation::new(holding, space, all));
                 continue;
             }
             let (wider, computed) = (width.max(source), memories.len() + usize::from(computes));
@@ -203,10 +213,14 @@ impl Line {
             if rows > 0 && (full || long) {
                 break;
             }
+            let waits_for = [reserved.as_mut(), reserved_of.get_mut(&flow)].into_iter().flatten();
+            if !Reservation::let_pass(waits_for, holding) {
+                continue;
+            }
             memories.extend(computes.then_some(&keys.memory));
             (rows, width, positions) = (rows + 1, wider, scored);
-            (free, decoded) = (free - needed, decoded + source);
-            *its_rows += needed;
+            space = space.without(holding);
+            under_way.push((flow, holding));
             joins[at] = true;
             self.turns.taken(*turn, command.tokens(), flows);
             if long {

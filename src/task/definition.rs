@@ -21,6 +21,9 @@ use super::{Error, Layout, Metric, Result, Row};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Labels of a task, or steps between its numbers: all of them are scored to predict one.
+const MOST_LABELS: usize = 1000;
+
 /// What a task asks: how a row becomes a source text and a target text, and how answers are scored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -107,6 +110,9 @@ impl Definition {
                         ));
                     }
                 }
+                if labels.len() > MOST_LABELS {
+                    return wrong(format!("{} labels: give at most {MOST_LABELS}", labels.len()));
+                }
                 if self.label_words().len() < 2 {
                     return wrong("a classification needs two label words or more".into());
                 }
@@ -116,8 +122,10 @@ impl Definition {
             }
             Target::Regression { minimum, maximum, step } => {
                 let sound = minimum.is_finite() && maximum.is_finite() && *step > 0.0 && minimum < maximum;
-                if !sound || (maximum - minimum) / step > 1000.0 {
-                    return wrong("regression needs minimum < maximum and a step above 0, at most 1000 steps".into());
+                if !sound || (maximum - minimum) / step > MOST_LABELS as f64 {
+                    return wrong(format!(
+                        "regression needs minimum < maximum and a step above 0, at most {MOST_LABELS} steps"
+                    ));
                 }
                 if self.metric != Metric::Pearson {
                     return wrong("a regression is scored by pearson".into());

@@ -371,7 +371,7 @@ fn settings_that_do_not_go_together_are_refused_by_name() {
     check(json!({"num_beams": 0}), "`num_beams` is 0");
     check(json!({"num_beams": 2, "num_return_sequences": 3}), "more than `num_beams` 2");
     check(json!({"num_return_sequences": 3}), "greedy decoding gives one");
-    check(json!({"temperature": 0.0}), "`temperature` is 0.0: give more than 0");
+    check(json!({"temperature": 0.0}), "`temperature` is 0.0: give 1e-6 to 1e6");
     check(json!({"top_p": 1.5}), "`top_p` is 1.5: give 0 to 1");
     check(json!({"typical_p": 0.0}), "`typical_p` is 0");
     check(json!({"repetition_penalty": 0.0}), "`repetition_penalty` is 0");

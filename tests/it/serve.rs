@@ -194,9 +194,10 @@ fn files(backbone: &Backbone, zoo: &[Delta], dir: &Path) -> Vec<Arc<Adapter>> {
     let store = |(number, delta): (usize, &Delta)| {
         let weights = DeltaWeights { values: delta.values.clone(), metadata: Metadata::default() };
         let path = dir.join(format!("{number}.safetensors"));
-        std::fs::write(&path, weights.to_bytes(&backbone.positions, &delta.structure).unwrap()).unwrap();
-        let generation = format!("generation-{number}");
-        Arc::new(Adapter { generation, structure: Arc::new(delta.structure.clone()), weights: path })
+        let bytes = weights.to_bytes(&backbone.positions, &delta.structure).unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+        let (generation, checksum) = (format!("generation-{number}"), blake3::hash(&bytes).to_string());
+        Arc::new(Adapter { generation, structure: Arc::new(delta.structure.clone()), weights: path, checksum })
     };
     zoo.iter().enumerate().map(store).collect()
 }
@@ -296,7 +297,7 @@ async fn a_broken_file_fails_its_request_alone() {
             last = Some(event);
         }
         match (at, last.unwrap()) {
-            (0..3, Event::Failed(Error::Adapter(message))) => {
+            (0..3, Event::Failed(Error::Damaged(message))) => {
                 assert!(message.contains(&adapters[at].generation), "{message}");
             }
             (3.., Event::Finished { .. }) => {}

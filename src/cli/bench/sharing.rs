@@ -164,7 +164,8 @@ fn adapter(backbone: &Backbone, index: u64, folder: &Path) -> Result<Arc<Adapter
     let path = folder.join(format!("{index}.safetensors"));
     std::fs::write(&path, weights.to_bytes(&backbone.positions, &structure)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Arc::new(Adapter { generation: structure.id.clone(), structure, weights: path }))
+    let checksum = blake3::hash(&std::fs::read(&path)?).to_string();
+    Ok(Arc::new(Adapter { generation: structure.id.clone(), structure, weights: path, checksum }))
 }
 
 /// What every adapter is asked.

@@ -82,6 +82,8 @@ pub struct DecodeSettings {
 
 /// By less scores are not divided: they would overflow, and all be alike.
 const SMALLEST: f64 = 1e-6;
+/// By more they are not divided: all would be alike, and beyond f32 not numbers.
+const LARGEST: f64 = 1e6;
 
 /// A setting that cannot be used: its name and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -175,7 +177,7 @@ impl DecodeSettings {
         let many = format!("{num_beams} with {} end tokens: a vocabulary of {vocab} is too small", kept - 1);
         fine("num_beams", num_beams == 1 || kept <= vocab, many)?;
         let numbers = [
-            ("temperature", self.temperature, self.temperature >= SMALLEST, "more than 0, at least 1e-6"),
+            ("temperature", self.temperature, (SMALLEST..=LARGEST).contains(&self.temperature), "1e-6 to 1e6"),
             ("top_p", self.top_p, (0.0..=1.0).contains(&self.top_p), "0 to 1"),
             ("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "0 to 1"),
             ("typical_p", self.typical_p, self.typical_p > 0.0 && self.typical_p <= 1.0, "more than 0, at most 1"),

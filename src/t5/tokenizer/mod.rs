@@ -37,6 +37,8 @@ pub struct Tokenizer {
     eos: u32,
     unk: u32,
     vocab_size: usize,
+    /// Characters of the longest token.
+    longest: usize,
     /// Whether decoded text loses the spaces before punctuation.
     clean_up: bool,
 }
@@ -101,11 +103,13 @@ impl Tokenizer {
             let id = pieces.inner.token_to_id(token);
             id.ok_or_else(|| named.wrong(format!("has no token `{token}`: it is not the tokenizer of a T5")))
         };
+        let vocabulary = pieces.inner.get_vocab(true);
         let tokenizer = Self {
             pad: special("<pad>")?,
             eos: special("</s>")?,
             unk: special("<unk>")?,
-            vocab_size: pieces.inner.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1),
+            vocab_size: vocabulary.values().max().map_or(0, |id| *id as usize + 1),
+            longest: vocabulary.keys().map(|token| token.chars().count()).max().unwrap_or(1),
             clean_up: clean_up && !pieces.is_bpe(),
             kind: Kind::Pieces(Arc::new(pieces)),
         };
@@ -118,7 +122,8 @@ impl Tokenizer {
     fn of_bytes(settings: &Settings) -> Self {
         let bytes = Bytes::new(settings);
         let vocab_size = bytes.vocab_size();
-        Self { kind: Kind::Bytes(Arc::new(bytes)), pad: 0, eos: 1, unk: 2, vocab_size, clean_up: settings.clean_up }
+        let (kind, longest) = (Kind::Bytes(Arc::new(bytes)), "<extra_id_124>".len());
+        Self { kind, pad: 0, eos: 1, unk: 2, vocab_size, longest, clean_up: settings.clean_up }
     }
 
     /// Checks that the backbone knows every id and means the same by pad and end.
@@ -157,6 +162,12 @@ impl Tokenizer {
         }
         ids.push(self.eos);
         Ok(ids)
+    }
+
+    /// Characters, white space aside, of the longest text that may be read where so many ids are allowed: four times what these may
+    /// stand for, as normalization joins some characters. A longer one need not be tokenized to be refused.
+    pub fn most_characters(&self, ids: usize) -> usize {
+        ids.saturating_mul(self.longest).saturating_mul(4)
     }
 
     /// At most `limit` ids (at least 1) of a text: the first ones and `</s>`.

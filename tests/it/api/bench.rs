@@ -39,6 +39,10 @@ impl Tokenize for Bytes {
         Text::from(Tokenizer::bytes()).encode(text)
     }
 
+    fn most_characters(&self, ids: usize) -> usize {
+        Text::from(Tokenizer::bytes()).most_characters(ids)
+    }
+
     fn decode(&self, ids: &[u32]) -> Served<String> {
         Text::from(Tokenizer::bytes()).decode(ids)
     }
@@ -80,6 +84,8 @@ fn answer(command: Command, gate: &Gate) {
             command.share(shared(&source));
             match source.as_str() {
                 "fail" => return command.fail(Error::Internal("out of memory at 0xdead".into())),
+                "misfit" => return command.fail(Error::Adapter("the adapter does not fit".into())),
+                "damage" => return command.fail(Error::Damaged("its file is not what was stored".into())),
                 "die" => panic!("as told"),
                 "poison" => command.token(0, token(POISON, 0)),
                 "wait" => {
@@ -121,6 +127,7 @@ pub(crate) struct Bench {
     pub(crate) registry: Registry,
     pub(crate) jobs: Jobs,
     pub(crate) state: AppState,
+    pub(crate) engine: Engine,
     pub(crate) steps: mpsc::Sender<Step>,
     /// Tells that the engine has come to the source `wait`.
     pub(crate) reached: mpsc::Receiver<()>,
@@ -273,9 +280,9 @@ impl Bench {
         let jobs = Jobs::new(registry.clone(), backbone, config.waiting_jobs, runner);
         let mut known = Tokens::open(home.path()).unwrap();
         tokens(&mut known);
-        let state = AppState::new(registry.clone(), engine, jobs.clone(), config, known);
+        let state = AppState::new(registry.clone(), engine.clone(), jobs.clone(), config, known);
         let router = router(state.clone());
-        Self { registry, jobs, state, steps, reached, open, router, home }
+        Self { registry, jobs, state, engine, steps, reached, open, router, home }
     }
 
     /// With the task, and an adapter `sst2` of one generation.
@@ -284,6 +291,12 @@ impl Bench {
         bench.put("/v1/tasks/sst2", task()).await.expect(200);
         bench.upload(&[("task", "sst2")], &weights(0.5, BACKBONE)).await.expect(201);
         bench
+    }
+
+    /// The response's head on its way, while the caller goes on; for a runtime of several threads.
+    pub(crate) fn begin(&self, request: Request<Body>) -> tokio::task::JoinHandle<Response> {
+        let answer = self.router.clone().oneshot(request);
+        tokio::spawn(async move { answer.await.unwrap() })
     }
 
     /// The response's head; its body is still to come.

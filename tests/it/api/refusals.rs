@@ -188,6 +188,7 @@ async fn uploads_that_cannot_be_served() {
     check(&bench, upload(&[("name", "-")]), 422, "part_missing", "`name`").await;
     check(&bench, upload(&[("structure", "-")]), 422, "part_missing", "`structure`").await;
     check(&bench, upload(&[("name", "a/b")]), 400, "name_invalid", "`a/b`").await;
+    assert_eq!(check(&bench, upload(&[("name", "tiny")]), 409, "name_taken", "name of the backbone").await, "name");
     check(&bench, upload(&[("aliases", "b@c")]), 400, "name_invalid", "`b@c`").await;
     check(&bench, upload(&[("colour", "red")]), 422, "part_unknown", "unknown part `colour`").await;
     check(&bench, upload(&[("task", "none")]), 404, "task_not_found", "no task `none`").await;
@@ -289,11 +290,13 @@ async fn completions_that_would_not_do_what_they_ask() {
         ("n", json!(1_000_000_000_000u64), "give at most 28"),
         ("num_beams", json!(29), "`num_beams` is 29: give at most 28"),
         ("num_beams", json!(0), "`num_beams` is 0: give at least 1"),
-        ("temperature", json!(-1.0), "`temperature` is -1.0: give more than 0"),
+        ("temperature", json!(-1.0), "`temperature` is -1.0: give 1e-6 to 1e6"),
+        ("temperature", json!(1e39), "give 1e-6 to 1e6"),
         ("min_new_tokens", json!(65), "`min_new_tokens` is 65, more than `max_tokens` 64"),
         ("repetition_penalty", json!(0.0), "`repetition_penalty` is 0.0: give more than 0"),
         ("logit_bias", json!({"5": 101}), "`logit_bias` of 5 is 101: give -100 to 100"),
         ("logit_bias", json!({"x": 1}), "`x` is no token id"),
+        ("logit_bias", json!({"5": 1, "05": 2}), "`05` is no token id"),
         ("logit_bias", json!({"300": 1}), "`logit_bias` holds id 300"),
         ("bad_words_ids", json!([[]]), "an empty run of tokens"),
         ("logprobs", json!(21), "`logprobs` is 21: give 0 to 20"),
@@ -309,6 +312,9 @@ async fn completions_that_would_not_do_what_they_ask() {
     check(&bench, ask("timeout", json!(0)), 422, "request_invalid", "`timeout` is 0").await;
     check(&bench, ask("prompt", json!([5000])), 422, "request_invalid", "token id 5000").await;
     check(&bench, ask("prompt", json!("x".repeat(5000))), 422, "input_too_long", "5001 tokens").await;
+    check(&bench, ask("prompt", json!("x".repeat(500_000))), 422, "input_too_long", "500000 characters").await;
+    let long = ask("model", json!("x".repeat(500_000)));
+    assert!(bench.call(long).await.bytes.len() < 10_000, "what was sent is not sent back");
 }
 
 #[tokio::test]
@@ -342,6 +348,9 @@ async fn tasks_that_contradict_themselves() {
     check(&bench, template, 422, "task_definition_invalid", "unbalanced brace").await;
     let label = put(&|t| t["rows"]["dev"][0]["label"] = "7".into());
     check(&bench, label, 422, "task_data_invalid", "row 0 of `dev`").await;
+    let many: Vec<_> = (0..1001).map(|n| json!({"value": n.to_string(), "word": format!("w{n}")})).collect();
+    let many = put(&|t| t["definition"]["target"]["labels"] = json!(many));
+    check(&bench, many, 422, "task_definition_invalid", "1001 labels: give at most 1000").await;
     check(&bench, put(&|t| t["rows"]["test"] = json!([])), 422, "task_data_invalid", "`test` has no row").await;
 }
 
@@ -355,6 +364,8 @@ async fn jobs_that_cannot_be_done() {
     check(&bench, budget, 422, "request_invalid", "budget `much`").await;
     let space = search(json!({"task": "sst2", "budget": "5%", "space": "mxi"}));
     assert_eq!(check(&bench, space, 422, "invalid_space", "unknown space `mxi`").await, "space");
+    let named = search(json!({"task": "sst2", "budget": "5%", "adapter": "tiny"}));
+    assert_eq!(check(&bench, named, 422, "request_invalid", "name of the backbone").await, "adapter");
     let transfer = post("/v1/transfers", json!({"source": "mr", "target": "sst2"}));
     assert_eq!(check(&bench, transfer, 404, "structure_not_found", "search one first").await, "source");
     let retrain = post("/v1/retrains", json!({"structure": "random", "task": "sst2"}));

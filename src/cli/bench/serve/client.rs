@@ -21,6 +21,8 @@ pub(super) struct Client {
     pub(super) adapters: Vec<String>,
     /// What is asked where no adapter is.
     pub(super) backbone: String,
+    /// Beams of each request.
+    pub(super) beams: usize,
     pub(super) stream: bool,
     pub(super) timeout: Duration,
 }
@@ -33,7 +35,7 @@ impl Client {
         let http = Http::builder(TokioExecutor::new()).pool_max_idle_per_host(usize::MAX).build(connector);
         let token = std::env::var("S3DELTA_TOKEN").ok();
         let authorization = token.map(|token| HeaderValue::try_from(format!("Bearer {token}"))).transpose()?;
-        Ok(Self { http, base, authorization, adapters: Vec::new(), backbone: String::new(), stream, timeout })
+        Ok(Self { http, base, authorization, adapters: Vec::new(), backbone: String::new(), beams: 1, stream, timeout })
     }
 
     /// The body of a good answer.
@@ -77,6 +79,9 @@ impl Client {
         let model = planned.adapter.map_or(&self.backbone, |number| &self.adapters[number]);
         let (ids, tokens) = (&planned.ids, planned.output);
         let mut request = json!({"model": model, "prompt": ids, "max_tokens": tokens, "min_new_tokens": tokens});
+        if self.beams > 1 {
+            request["num_beams"] = self.beams.into();
+        }
         if self.stream {
             request["stream"] = true.into();
             request["stream_options"] = json!({"include_usage": true});

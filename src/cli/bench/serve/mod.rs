@@ -37,7 +37,8 @@ Examples:
 Without --url it makes random adapters in a folder of its own and starts a server as a child process; S3DELTA_* variables
 reach that server. Arrivals are Poisson and do not wait for answers; each time counts from when its request was due. With
 --load the capacity is measured first, by clients that ask again as soon as they are answered; they begin one after the other
-during the warm-up, so give it some seconds. All times are in milliseconds.")]
+during the warm-up, so give it some seconds. All times are in milliseconds. The flags of `bench generate` are taken as well: --model
+is --backbone, --batch is --clients, --new-tokens is --output-len.")]
 pub(crate) struct Args {
     /// Ask this server, with the adapters it has, instead of starting one; S3DELTA_TOKEN is its token.
     #[arg(long, value_name = "URL", value_parser = http_url, conflicts_with_all = ["keep", "kind", "rank", "backbone", "device", "threads"])]
@@ -66,8 +67,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LENGTHS", default_value = "64")]
     source_len: Lengths,
     /// Tokens made for a source; the end token does not come before.
-    #[arg(long, value_name = "LENGTHS", default_value = "16")]
+    #[arg(long, visible_alias = "new-tokens", value_name = "LENGTHS", default_value = "16")]
     output_len: Lengths,
+    /// Beams of each request, which takes as many rows.
+    #[arg(long, value_name = "N", default_value = "1")]
+    beams: NonZeroUsize,
     /// Seconds of a phase that count.
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = some_seconds)]
     duration: f64,
@@ -78,7 +82,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "4096")]
     concurrency: NonZeroUsize,
     /// Clients that find the capacity.
-    #[arg(long, value_name = "N", default_value = "64")]
+    #[arg(long, visible_alias = "batch", value_name = "N", default_value = "64")]
     clients: NonZeroUsize,
     /// Seconds after which a request is given up.
     #[arg(long, value_name = "SECONDS", default_value_t = 120.0, value_parser = some_seconds)]
@@ -170,6 +174,7 @@ impl Args {
         let timeout = Duration::from_secs_f64(self.timeout);
         let mut client = Client::new(server.base.clone(), !self.whole, timeout)?;
         let backbone = runtime.block_on(client.json("/v1/backbone"))?;
+        client.beams = self.beams.get();
         client.backbone = backbone["name"].as_str().unwrap_or_default().into();
         let vocabulary = backbone["shape"]["vocab_size"].as_u64().unwrap_or_default() as usize;
         client.adapters = match &self.url {

@@ -67,7 +67,7 @@ impl<'a> Phases<'a> {
         Self { server, client: Arc::clone(client), warmup, done: Vec::new() }
     }
 
-    /// Runs one phase and gives its throughput.
+    /// Runs one phase and gives the requests answered a second.
     pub(super) async fn add(&mut self, name: &str, rate: Option<f64>, run: impl Future<Output = Summary>) -> f64 {
         eprintln!("{name}{}", rate.map(|rate| format!(": {rate:.1} requests/s")).unwrap_or_default());
         let warm = async {
@@ -80,7 +80,7 @@ impl<'a> Phases<'a> {
         let cores = |before: Option<Usage>, after: Option<Usage>| {
             Some(rounded((after?.cpu.saturating_sub(before?.cpu)).as_secs_f64() / seconds, 3))
         };
-        let throughput = summary.throughput;
+        let answered = summary.requests_per_s;
         self.done.push(PhaseReport {
             phase: name.into(),
             offered: rate.map(|rate| rounded(rate, 2)),
@@ -92,7 +92,7 @@ impl<'a> Phases<'a> {
             metrics: before.metrics.zip(after.metrics).map(|(before, after)| after.adapters(&before)),
             machine_load: load(),
         });
-        throughput
+        answered
     }
 
     async fn read(&self) -> Reading {
@@ -145,7 +145,7 @@ impl Report {
             vec![
                 phase.phase.clone(),
                 number(phase.offered),
-                summary.throughput.to_string(),
+                summary.requests_per_s.to_string(),
                 summary.tokens_per_s.to_string(),
                 times(summary.latency_ms),
                 times(summary.first_token_ms),

@@ -93,7 +93,7 @@ pub(super) struct Summary {
     /// Requests that were due in the window.
     pub(super) requests: u64,
     /// Requests answered a second of the window.
-    pub(super) throughput: f64,
+    pub(super) requests_per_s: f64,
     pub(super) tokens_per_s: f64,
     /// From due to answered, of the answered ones, as all times in milliseconds.
     pub(super) latency_ms: Option<Quantiles>,
@@ -183,7 +183,7 @@ impl Tally {
         let seconds = self.to.duration_since(self.from).as_secs_f64();
         Summary {
             requests: self.due,
-            throughput: rounded(self.done as f64 / seconds, 2),
+            requests_per_s: rounded(self.done as f64 / seconds, 2),
             tokens_per_s: rounded(self.tokens as f64 / seconds, 1),
             latency_ms: self.latency.quantiles(),
             first_token_ms: self.first.quantiles(),
@@ -237,7 +237,7 @@ mod tests {
         near(found.first_token_ms, 1020.0);
         near(found.late_ms, 1000.0);
         near(found.per_token_ms, 10.0); // 40 ms for the four tokens behind the first
-        assert_eq!((found.throughput, found.tokens_per_s), (0.1, 0.5));
+        assert_eq!((found.requests_per_s, found.tokens_per_s), (0.1, 0.5));
     }
 
     #[test]
@@ -257,7 +257,7 @@ mod tests {
         end(2000, 2500, Ended::Refused { status: 500, retry_after: None });
         end(2000, 2500, Ended::Failed("timeout".into()));
         let found = tally.summary();
-        assert_eq!((found.requests, found.throughput), (6, 0.5));
+        assert_eq!((found.requests, found.requests_per_s), (6, 0.5));
         assert_eq!(found.latency_ms.unwrap().count, 1);
         assert_eq!((found.refused_ms.unwrap().count, found.refused_ms.unwrap().max.round()), (3, 40.0));
         assert_eq!((found.retry_after_s, found.refused_without_retry_after), (Some((1, 3)), 1));
