@@ -175,7 +175,7 @@ impl<'a> Bilevel<'a> {
     /// p of every module of the space, 0 where it is searched no further.
     pub(super) fn probabilities(&self, alpha: &[f32]) -> Result<Vec<f64>> {
         let live = self.live(alpha)?;
-        Ok(live.spread(&live.gate.told(&live.pick(alpha)), self.modules.len()))
+        Ok(live.spread(&live.gate.probabilities(&live.pick(alpha)).0, self.modules.len()))
     }
 
     /// All modules of the space with the gates of a dev evaluation at these p.
