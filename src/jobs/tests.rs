@@ -180,6 +180,12 @@ fn a_waiting_job_is_cancelled_at_once_and_a_running_one_at_its_next_step() {
     assert_eq!(bench.next_start().0, three.id);
     bench.tell(Step::Finish(Value::Null));
     bench.ended(&three.id);
+    let four = bench.submit();
+    bench.next_start();
+    assert!(bench.jobs.cancel(&four.id).unwrap().cancel_requested);
+    bench.tell(Step::Finish(Value::Null));
+    let four = bench.ended(&four.id);
+    assert_eq!((four.state, four.cancel_requested), (JobState::Succeeded, false), "the wish came too late");
     let conflict = bench.jobs.cancel(&three.id).unwrap_err().to_string();
     assert!(conflict.contains("succeeded and cannot become cancelled"), "{conflict}");
 }
@@ -251,6 +257,24 @@ fn a_job_that_kills_the_server_again_and_again_is_given_up() {
     bench.jobs.resume(&job.id).unwrap();
     bench.tell(Step::Finish(Value::Null));
     assert_eq!(bench.ended(&job.id).state, JobState::Succeeded);
+}
+
+/// A job that came to a new checkpoint before each kill goes on; one that stays at the same checkpoint is given up.
+#[test]
+fn a_job_that_comes_further_is_not_given_up() {
+    let mut bench = Bench::new();
+    let job = bench.submit();
+    for (kill, checkpoint) in [b"1", b"2", b"3", b"4", b"5", b"6", b"6", b"6", b"6", b"6"].iter().enumerate() {
+        bench.registry.update_job(&job.id, |job| job.state = JobState::Running).unwrap();
+        bench.registry.set_checkpoint(&job.id, *checkpoint).unwrap();
+        bench = bench.restart();
+        bench.jobs.start(false).unwrap();
+        let attempts = bench.registry.job(&job.id).unwrap().attempts;
+        assert_eq!(attempts as usize, 1 + kill.saturating_sub(5), "after kill {kill}");
+    }
+    let bench = bench.restart();
+    bench.jobs.start(true).unwrap();
+    assert_eq!(bench.ended(&job.id).error.unwrap().code, "job_keeps_crashing");
 }
 
 #[test]
