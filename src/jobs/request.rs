@@ -71,6 +71,9 @@ pub struct TransferRequest {
     /// A task that a structure was searched on (the newest is taken), or a structure's id; the id once the job is accepted, so that it
     /// never goes on with another one.
     pub source: String,
+    /// The task that the source was searched on; filled in when the job is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_task: Option<String>,
     /// Task to train on.
     pub target: String,
     /// Digest of the target's rows and template; filled in when the job is accepted.

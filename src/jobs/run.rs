@@ -4,7 +4,6 @@ use super::stage::{Stage, Watch};
 use super::{
     BudgetResult, Control, EvaluationRequest, EvaluationResult, Failure, JobRequest, Length, Phase, RetrainRequest,
     RetrainResult, Runner, SearchRequest, SearchResult, Training, TransferRequest, TransferResult, structure_of,
-    transfer_source,
 };
 use crate::delta::{DeltaWeights, Layout, Metadata, Single};
 use crate::registry::{JobRecord, NewGeneration, Registry, Score, TaskRecord, TaskRef, TransferRecord};
@@ -13,6 +12,7 @@ use crate::structure::{Baseline, Origin, Provenance, Structure, at_budget, avera
 use crate::t5::{Backbone, Frozen};
 use crate::task::{Split, Task};
 use crate::train::{self, EncodedTask, delta_rows, evaluate, retrain};
+use jiff::Timestamp;
 use rand::SeedableRng;
 use std::sync::Arc;
 use std::time::Instant;
@@ -64,7 +64,7 @@ impl Run<'_> {
         let space = request.space.space(self.backbone.shape()).map_err(structure_failure)?;
         let budget = request.budget.resolve(&space, self.backbone.parameters).map_err(structure_failure)?;
         let warm_start = match &request.warm_start {
-            Some(id) => self.registry.structure(id)?.probabilities_of(space.modules()),
+            Some(id) => self.earlier(id, request.warm_start_search)?.probabilities_of(space.modules()),
             None => Vec::new(),
         };
         let mut stage = Stage::load(self.control)?;
@@ -143,6 +143,14 @@ impl Run<'_> {
         Ok(result)
     }
 
+    /// The search of a structure whose p were asked for.
+    fn earlier(&self, id: &str, created: Option<Timestamp>) -> Result<Provenance, Failure> {
+        let structure = self.registry.structure(id)?;
+        let search = created.map_or_else(|| structure.searched(), |created| structure.searched_at(created));
+        let gone = || Failure::new("search_not_found", format!("structure {id} no longer tells the p of that search"));
+        search.cloned().ok_or_else(gone)
+    }
+
     fn retrain(&self, request: &RetrainRequest) -> Result<RetrainResult, Failure> {
         let training = request.training();
         let (record, data) = self.task(&request.task, request.task_digest.as_deref(), &training, request.seed)?;
@@ -170,7 +178,7 @@ impl Run<'_> {
 
     fn transfer(&self, request: &TransferRequest) -> Result<TransferResult, Failure> {
         let training = request.training();
-        let structure = transfer_source(self.registry, "source", &request.source, self.backbone.shape())
+        let structure = structure_of(self.registry, &request.source, self.backbone.shape())
             .map_err(|error| Failure::new("structure_not_found", error.to_string()))?;
         let adapter = request.adapter_name();
         let mut stage = Stage::load(self.control)?;
@@ -191,9 +199,8 @@ impl Run<'_> {
         self.registry.move_alias(&adapter, LATEST, &digest, crate::registry::Expected::Anything)?;
         let scores: Vec<f64> = stage.trained.iter().map(|(_, score, _)| *score).collect();
         let (score_mean, score_std) = mean_and_deviation(&scores);
-        let searched_on = structure.provenance.iter().rev().find_map(|provenance| provenance.source_task.clone());
         self.registry.put_transfer(&TransferRecord {
-            source_task: searched_on,
+            source_task: request.source_task.clone(),
             source_structure: structure.id.clone(),
             target_task: request.target.clone(),
             seeds: request.seeds.clone(),

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     registry::{JobKind, JobRecord, JobState, NewTask, Registry, TaskRows},
     serve::BackboneInfo,
-    structure::Shape,
+    structure::{DeltaModule, ModuleProbability, Origin, Provenance, Shape, Space, Structure},
 };
 use serde_json::{Value, json};
 use std::{
@@ -319,6 +319,54 @@ fn the_same_key_gives_the_same_job_and_too_many_are_refused() {
     submit("5%", None).unwrap();
     assert!(matches!(submit("5%", None), Err(Error::TooMany { waiting: 3 })));
     assert_eq!(submit("5%", Some("k")).unwrap(), (first, false), "it takes no place");
+}
+
+/// A search's structure of these modules, which are chosen at p whatever the task.
+fn found(task: &str, space: &str, p: f64, created: i64) -> Structure {
+    let space = Space::built_in(space, &Shape::small()).unwrap();
+    let modules = space.modules()[..2].to_vec();
+    let entry = |(module, parameters): (&DeltaModule, &usize)| ModuleProbability {
+        module: module.clone(),
+        p,
+        deviation: None,
+        parameters: *parameters,
+    };
+    let provenance = Provenance {
+        source_task: Some(task.into()),
+        space: Some(space.name().into()),
+        created: jiff::Timestamp::from_second(created).unwrap(),
+        probabilities: space.modules().iter().zip(space.sizes()).map(entry).collect(),
+        ..Provenance::new(Origin::Search)
+    };
+    Structure::new(&Shape::small(), modules, provenance).unwrap()
+}
+
+/// Two tasks' searches that chose the same modules are one structure: each task stands for its own search, over the space asked for.
+#[test]
+fn a_task_stands_for_its_own_search() {
+    let bench = Bench::new();
+    for (task, space, p, created) in
+        [("sst2", "mix", 0.9, 1), ("single", "mix", 0.1, 2), ("sst2", "lora", 0.5, 3), ("single", "lora", 0.2, 4)]
+    {
+        bench.registry.put_structure(&found(task, space, p, created)).unwrap();
+    }
+    let submit =
+        |kind, value| bench.jobs.submit(JobRequest::from_value(kind, &value).unwrap(), None).unwrap().0.request;
+    let accepted = |space: &str| {
+        let value = json!({"task": "sst2", "budget": "5%", "warm_start": "sst2", "space": space});
+        let job = submit(JobKind::Search, value);
+        let again = submit(JobKind::Search, job.clone());
+        assert_eq!(again, job, "what was accepted says which search");
+        let structure = bench.registry.structure(job["warm_start"].as_str().unwrap()).unwrap();
+        let created = serde_json::from_value(job["warm_start_search"].clone()).unwrap();
+        let search = structure.searched_at(created).unwrap();
+        (search.source_task.clone().unwrap(), search.probabilities[0].p)
+    };
+    assert_eq!(accepted("mix"), ("sst2".into(), 0.9));
+    let job = submit(JobKind::Transfer, json!({"source": "sst2", "target": "sst2"}));
+    assert_eq!(job["source_task"], "sst2");
+    let full = json!({"task": "sst2", "budget": "5%", "warm_start": "sst2", "space": "full"});
+    refused(&bench, JobKind::Search, full, "warm_start", "was over this space `full`, but over lora, mix");
 }
 
 /// One line a case: the request, the field at fault, and a part of the message.

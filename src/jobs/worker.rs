@@ -45,7 +45,9 @@ fn work(inner: &Inner, id: &str, stop: &Arc<StopFlag>, pool: Option<&ThreadPool>
             job.state = if crashes { JobState::Failed } else { JobState::Running };
             job.error = crashes.then(|| JobError {
                 code: "job_keeps_crashing".into(),
-                message: format!("the server died {MOST_ATTEMPTS} times at this job's checkpoint; resume it to try again"),
+                message: format!(
+                    "the server died {MOST_ATTEMPTS} times at this job's checkpoint; resume it to try again"
+                ),
             });
         }
     })?;

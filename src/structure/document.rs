@@ -7,7 +7,6 @@ use super::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 
 /// The `format` field of a structure document.
 pub const STRUCTURE_FORMAT: &str = "s3delta.structure/1";
@@ -143,11 +142,10 @@ impl Structure {
         told().find(|provenance| provenance.parents.is_empty()).or_else(|| told().next())
     }
 
-    /// p of these modules by the newest search that tells it.
-    pub fn probabilities_of(&self, modules: &[DeltaModule]) -> Vec<Option<f64>> {
-        let told = self.searched().into_iter().flat_map(|searched| &searched.probabilities);
-        let told: HashMap<_, _> = told.map(|entry| (entry.module.signature(), entry.p)).collect();
-        modules.iter().map(|module| told.get(&module.signature()).copied()).collect()
+    /// The provenance of this moment that tells p; of several the search's own, and of several seeds' that of their mean p.
+    pub fn searched_at(&self, created: Timestamp) -> Option<&Provenance> {
+        let told = self.provenance.iter().filter(|one| one.created == created && !one.probabilities.is_empty());
+        told.max_by_key(|one| (one.parents.is_empty(), one.seeds.len()))
     }
 
     /// The same search's structure under another budget, of which ζ is solved anew, or by another objective; `costs` are those
@@ -192,7 +190,7 @@ impl Structure {
         let modules = provenance.probabilities.iter().map(|entry| entry.module.clone()).collect();
         let name = provenance.space.as_deref().unwrap_or("unnamed");
         let space = Space::from_modules(name, Positions::new(&self.shape), modules)?;
-        let p = self.probabilities_of(space.modules()).into_iter().map(Option::unwrap_or_default).collect();
+        let p = provenance.probabilities_of(space.modules()).into_iter().map(Option::unwrap_or_default).collect();
         Ok(Searched { provenance: provenance.clone(), space, p })
     }
 }

@@ -1,8 +1,9 @@
 //! Where a structure came from, and the p of its search.
 
-use super::{DeltaModule, Objective};
+use super::{DeltaModule, Objective, Space};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// One way in which a structure came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -80,6 +81,22 @@ pub struct ModuleProbability {
 }
 
 impl Provenance {
+    /// Whether this is a search's own structure, or that of several searches' mean p, not one chosen anew from their p.
+    pub fn is_search(&self) -> bool {
+        matches!(self.origin, Origin::Search | Origin::Average) && self.parents.is_empty()
+    }
+
+    /// Whether the p told are those of all modules of this space and of no others.
+    pub fn is_over(&self, space: &Space) -> bool {
+        self.probabilities.len() == space.len() && self.probabilities_of(space.modules()).iter().all(Option::is_some)
+    }
+
+    /// p of these modules, where it is told.
+    pub fn probabilities_of(&self, modules: &[DeltaModule]) -> Vec<Option<f64>> {
+        let told: HashMap<_, _> = self.probabilities.iter().map(|entry| (entry.module.signature(), entry.p)).collect();
+        modules.iter().map(|module| told.get(&module.signature()).copied()).collect()
+    }
+
     /// A provenance of this origin, now, with nothing else known.
     pub fn new(origin: Origin) -> Self {
         Self {
