@@ -1,6 +1,6 @@
 //! Checks a request against the registry and the backbone before it is accepted, so that it fails at once, not at night.
 
-use super::{Error, EvaluationRequest, JobRequest, Result, RetrainRequest, SearchRequest, TransferRequest};
+use super::{Error, EvaluationRequest, JobRequest, Result, RetrainRequest, SearchRequest, Training, TransferRequest};
 use crate::{
     registry::{self, PageRequest, Registry, StructureFilter, TaskRecord, check_name},
     serve::BackboneInfo,
@@ -35,6 +35,7 @@ fn search(request: &mut SearchRequest, registry: &Registry, backbone: &BackboneI
         let message = format!("task `{name}` has {rows} training row: a search needs at least 2, one for each part");
         return Err(Error::invalid("task", message));
     }
+    length(&request.training(), &task)?;
     let space = request.space.space(&backbone.shape).map_err(structure("space"))?;
     request.budget.resolve(&space, backbone.parameters).map_err(structure("budget"))?;
     for budget in &request.more_budgets {
@@ -60,7 +61,8 @@ fn search(request: &mut SearchRequest, registry: &Registry, backbone: &BackboneI
 }
 
 fn retrain(request: &mut RetrainRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
-    pin_task("task", &request.task, &mut request.task_digest, registry)?;
+    let task = pin_task("task", &request.task, &mut request.task_digest, registry)?;
+    length(&request.training(), &task)?;
     let space = request.space.space(&backbone.shape).map_err(structure("space"))?;
     match (request.baseline(), request.budget) {
         (Some(Baseline::Random), Some(budget)) => {
@@ -76,7 +78,8 @@ fn retrain(request: &mut RetrainRequest, registry: &Registry, backbone: &Backbon
 }
 
 fn transfer(request: &mut TransferRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
-    pin_task("target", &request.target, &mut request.task_digest, registry)?;
+    let task = pin_task("target", &request.target, &mut request.task_digest, registry)?;
+    length(&request.training(), &task)?;
     // named after what was asked for, before it becomes the structure that a task stands for now
     request.adapter = Some(request.adapter_name());
     let Source { structure, search } = source_of(registry, "source", &request.source, &backbone.shape, None)?;
@@ -191,6 +194,11 @@ fn source_of(
         }
         Err(error) => Err(reference(param)(error)),
     }
+}
+
+/// Refuses more steps over the task's rows than a run may have.
+fn length(training: &Training, task: &TaskRecord) -> Result<()> {
+    training.check_steps(training.train_rows.unwrap_or(usize::MAX).min(task.rows.train))
 }
 
 fn adapter_name(name: String) -> Result<()> {

@@ -216,6 +216,27 @@ pub struct Training {
     pub evaluations: usize,
 }
 
+impl Training {
+    /// Optimiser steps of a training over so many rows.
+    pub(super) fn steps(&self, rows: usize) -> usize {
+        match self.length {
+            Length::Steps(steps) => steps,
+            Length::Epochs(epochs) => epochs.saturating_mul(rows.div_ceil(self.batch_size.clamp(1, rows.max(1)))),
+        }
+    }
+
+    /// Refuses passes over this many rows that are more steps than a run may have.
+    pub(super) fn check_steps(&self, rows: usize) -> Result<()> {
+        match (self.length, self.steps(rows)) {
+            (Length::Epochs(epochs), steps) if steps > MOST_STEPS => Err(Error::invalid(
+                "epochs",
+                format!("`epochs` {epochs} over {rows} rows makes {steps} steps, more than {MOST_STEPS}: give fewer"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 macro_rules! training {
     ($($request:ty),*) => { training!(@ |request| request.batch_size; $($request),*); };
     (@ |$this:ident| $batch_size:expr; $($request:ty),*) => {$(

@@ -2,7 +2,7 @@
 
 use super::stage::{Stage, Watch};
 use super::{
-    BudgetResult, Control, EvaluationRequest, EvaluationResult, Failure, JobRequest, Length, Phase, RetrainRequest,
+    BudgetResult, Control, EvaluationRequest, EvaluationResult, Failure, JobRequest, Phase, RetrainRequest,
     RetrainResult, Runner, SearchRequest, SearchResult, Training, TransferRequest, TransferResult, structure_of,
 };
 use crate::delta::{DeltaWeights, Layout, Metadata, Single};
@@ -72,7 +72,7 @@ impl Run<'_> {
         let mut snapshot = resumed.as_deref();
         for seed in request.seeds.iter().skip(stage.probabilities.len()) {
             let rows = delta_rows(data.train.len(), request.delta_share);
-            let settings = request.settings(steps(&request.training(), rows), *seed, warm_start.clone());
+            let settings = request.settings(request.training().steps(rows), *seed, warm_start.clone());
             let mut watch = Watch::new(self.control, &stage, Phase::Search, *seed, &data);
             watch.show_space(&space, budget);
             let found = search(self.backbone, &space, budget, &data, &settings, &mut watch, snapshot.take());
@@ -267,7 +267,7 @@ impl Run<'_> {
         aliases: &[&str],
     ) -> Result<Kept, Failure> {
         let settings = train::Settings {
-            steps: steps(training, data.train.len()),
+            steps: training.steps(data.train.len()),
             batch_size: training.batch_size,
             learning_rate: training.learning_rate,
             evaluations: training.evaluations,
@@ -370,14 +370,6 @@ impl Run<'_> {
 
     fn encode(&self, task: Task, max_source_tokens: usize) -> Result<EncodedTask, Failure> {
         EncodedTask::new(task, self.backbone, max_source_tokens).map_err(train_failure)
-    }
-}
-
-/// Optimiser steps of a training over so many rows.
-fn steps(training: &Training, rows: usize) -> usize {
-    match training.length {
-        Length::Steps(steps) => steps,
-        Length::Epochs(epochs) => epochs * rows.div_ceil(training.batch_size.clamp(1, rows.max(1))),
     }
 }
 

@@ -385,6 +385,11 @@ fn requests_are_checked_against_registry_and_backbone() {
     check(Search, json!({"task": "cola", "budget": "5%"}), "task", "no task `cola`");
     check(Search, json!({"task": "single", "budget": "5%"}), "task", "1 training row: a search needs at least 2");
     check(Search, json!({"task": "sst2", "budget": 1}), "budget", "smallest module");
+    let most = 100_000_000;
+    let of = "`epochs` 100000000 over 2 rows makes 200000000 steps, more than 100000000";
+    check(Search, json!({"task": "sst2", "budget": "5%", "epochs": most, "batch_size": 1}), "epochs", of);
+    check(Retrain, json!({"task": "sst2", "structure": "lnfit", "epochs": most, "batch_size": 1}), "epochs", of);
+    check(Transfer, json!({"source": "mr", "target": "sst2", "epochs": most, "batch_size": 1}), "epochs", of);
     check(Search, json!({"task": "sst2", "budget": "5%", "space": "mxi"}), "space", "unknown space `mxi`");
     check(Search, json!({"task": "sst2", "budget": "5%", "adapter": "a/b"}), "adapter", "not a valid name");
     check(Search, json!({"task": "sst2", "budget": "5%", "task_digest": "00"}), "task_digest", "was replaced");
