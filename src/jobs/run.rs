@@ -229,8 +229,11 @@ impl Run<'_> {
         let record = self.task_record(&request.task, request.task_digest.as_deref())?;
         let data = self.encode(self.read_task(&record)?, request.max_source_tokens)?;
         let started = Instant::now();
+        let stage = Stage::default();
+        let mut watch = Watch::new(self.control, &stage, Phase::Evaluate, 0, &data);
+        watch.evaluating();
         let score = |deltas: &dyn crate::t5::Deltas| {
-            evaluate(self.backbone, deltas, &data, request.split, request.rows).map_err(train_failure)
+            evaluate(self.backbone, deltas, &data, request.split, request.rows, &watch).map_err(train_failure)
         };
         let (found, generation) = match &request.adapter {
             None => (score(&Frozen)?, None),
@@ -283,7 +286,7 @@ impl Run<'_> {
         let layout = Layout::new(&self.backbone.positions, &structure.modules).map_err(structure_failure)?;
         let device = self.backbone.model.device();
         let single = Single::new(&layout, trained.values.clone(), self.backbone.positions.len(), device);
-        let test = evaluate(self.backbone, &single, data, Split::Test, None).map_err(train_failure)?;
+        let test = evaluate(self.backbone, &single, data, Split::Test, None, &watch).map_err(train_failure)?;
         let metric = data.task.definition.metric.as_str();
         let score = Score { metric: metric.into(), value: test.score, split: Split::Test.as_str().into() };
         let metadata = Metadata {

@@ -46,7 +46,7 @@ pub fn search(
     while state.step < settings.steps {
         let mut report = run.step(&mut state)?;
         if evaluates_after(state.step, settings.steps, settings.evaluations) {
-            report.probabilities = Some(run.evaluate(&mut state)?);
+            report.probabilities = Some(run.evaluate(&mut state, observer)?);
         }
         report.dev_score = state.best_score.map(|(score, _)| score);
         if observer.step(&report, &|| state.to_checkpoint().to_bytes()) == Flow::Stop && state.step < settings.steps {
@@ -130,10 +130,10 @@ impl<'a> Run<'a> {
     }
 
     /// Scores dev, keeps the best α and drops modules whose p has collapsed; gives p.
-    fn evaluate(&self, state: &mut State) -> Result<Vec<f64>> {
+    fn evaluate(&self, state: &mut State, observer: &dyn Observer) -> Result<Vec<f64>> {
         let p = self.bilevel.probabilities(&state.alpha)?;
         let single = self.bilevel.evaluated(&state.values, &p)?;
-        let dev = evaluate(self.backbone, &single, self.data, Split::Dev, None)?;
+        let dev = evaluate(self.backbone, &single, self.data, Split::Dev, None, observer)?;
         let found = (dev.score, -dev.loss);
         if state.best_score.is_none_or(|best| found > best) {
             (state.best_alpha, state.best_score, state.best_step) = (state.alpha.clone(), Some(found), state.step);

@@ -7,6 +7,7 @@ use s3delta::task::{Split, Task};
 use s3delta::train::{self, Batch, EncodedTask, Flow, Observer, Report, Unobserved, evaluate, pass, retrain};
 use s3delta::{search, search::search};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn backbone() -> Backbone {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/tiny-v1.1");
@@ -291,9 +292,40 @@ fn retraining_learns_and_resumes_exactly() {
     assert_eq!(whole.values, resumed.values);
     let layout = Layout::new(&backbone.positions, &structure.modules).unwrap();
     let single = Single::new(&layout, whole.values.clone(), backbone.positions.len(), backbone.model.device());
-    let score = |deltas: &dyn s3delta::t5::Deltas| evaluate(&backbone, deltas, &data, Split::Dev, None).unwrap();
+    let score =
+        |deltas: &dyn s3delta::t5::Deltas| evaluate(&backbone, deltas, &data, Split::Dev, None, &Unobserved).unwrap();
     assert_eq!(score(&single).score, whole.dev_score);
     assert!(score(&single).loss < score(&Frozen).loss);
+}
+
+/// A run hears within a pass of an evaluation that it shall stop: of dev between two steps, and of an evaluation by itself.
+#[test]
+fn an_evaluation_hears_a_stop() {
+    struct Ends(AtomicUsize);
+    impl Observer for Ends {
+        fn step(&mut self, _: &Report, _: &dyn Fn() -> Vec<u8>) -> Flow {
+            Flow::Continue
+        }
+
+        fn flow(&self) -> Flow {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Flow::Stop
+        }
+    }
+    let backbone = backbone();
+    let data = task(&backbone);
+    let space = Space::built_in("mix", backbone.shape()).unwrap();
+    let modules = space.modules()[..3].to_vec();
+    let structure = Structure::new(backbone.shape(), modules, Provenance::new(Origin::Manual)).unwrap();
+    let training = train::Settings { steps: 2, batch_size: 8, ..train::Settings::default() };
+    let mut ends = Ends(AtomicUsize::new(0));
+    let ended = [
+        evaluate(&backbone, &Frozen, &data, Split::Test, None, &ends).err(),
+        retrain(&backbone, &structure, &data, &training, &mut ends, None).err(),
+        search(&backbone, &space, 500, &data, &settings(search::Order::First), &mut ends, None).err(),
+    ];
+    assert!(ended.iter().all(|error| matches!(error, Some(train::Error::Stopped(_)))), "{ended:?}");
+    assert_eq!(ends.0.into_inner(), 3, "each asks once and goes no further");
 }
 
 /// Modules above the encoder's first block: what lies below is kept across epochs, to the same weights, exactly resumed too.

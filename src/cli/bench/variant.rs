@@ -210,7 +210,7 @@ impl Runnable for Run<'_> {
                 budget: parameters,
                 modules: 0,
                 parameters,
-                score: evaluate(&backbone, &Frozen, &data, Split::Test, None)?.score,
+                score: evaluate(&backbone, &Frozen, &data, Split::Test, None, observer)?.score,
                 dev_score: tuned.dev_score,
                 retrain_seconds,
                 structure: EVERYTHING.into(),
@@ -254,7 +254,7 @@ impl Runnable for Run<'_> {
                 budget,
                 modules: structure.modules.len(),
                 parameters: layout.len(),
-                score: evaluate(self.backbone, &single, &data, Split::Test, None)?.score,
+                score: evaluate(self.backbone, &single, &data, Split::Test, None, &part)?.score,
                 dev_score: trained.dev_score,
                 retrain_seconds: trained.seconds,
                 structure: structure.id,
@@ -275,5 +275,9 @@ impl Observer for Part<'_> {
     fn step(&mut self, report: &Report, snapshot: &dyn Fn() -> Vec<u8>) -> Flow {
         let report = Report { step: self.done + report.step, total_steps: self.total, ..report.clone() };
         self.observer.step(&report, snapshot)
+    }
+
+    fn flow(&self) -> Flow {
+        self.observer.flow()
     }
 }
