@@ -3,13 +3,20 @@
 use super::{Error, EvaluationRequest, JobRequest, Result, RetrainRequest, SearchRequest, Training, TransferRequest};
 use crate::{
     registry::{self, PageRequest, Registry, StructureFilter, TaskRecord, check_name},
-    serve::BackboneInfo,
+    serve::{BackboneInfo, Tokenize},
     structure::{Baseline, Provenance, Shape, Space, Structure},
+    task::Definition,
 };
-use std::collections::BTreeSet;
+use serde::Deserialize;
+use std::collections::{BTreeSet, HashMap};
 
 /// The request with its task's and the backbone's digests filled in.
-pub(super) fn check(mut request: JobRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<JobRequest> {
+pub(super) fn check(
+    mut request: JobRequest,
+    registry: &Registry,
+    backbone: &BackboneInfo,
+    tokenizer: &dyn Tokenize,
+) -> Result<JobRequest> {
     if let JobRequest::Search(request) = &mut request {
         request.settle();
     }
@@ -19,6 +26,13 @@ pub(super) fn check(mut request: JobRequest, registry: &Registry, backbone: &Bac
         Some(wanted) if wanted != found => return Err(Error::OtherBackbone { wanted, found }),
         _ => {}
     }
+    let (param, task) = match &request {
+        JobRequest::Search(request) => ("task", &request.task),
+        JobRequest::Retrain(request) => ("task", &request.task),
+        JobRequest::Transfer(request) => ("target", &request.target),
+        JobRequest::Evaluation(request) => ("task", &request.task),
+    };
+    labels(param, &registry.task(task).map_err(reference(param))?, tokenizer)?;
     match &mut request {
         JobRequest::Search(request) => search(request, registry, backbone)?,
         JobRequest::Retrain(request) => retrain(request, registry, backbone)?,
@@ -194,6 +208,22 @@ fn source_of(
         }
         Err(error) => Err(reference(param)(error)),
     }
+}
+
+/// Refuses a task two of whose labels are one to the backbone's tokenizer.
+fn labels(param: &'static str, task: &TaskRecord, tokenizer: &dyn Tokenize) -> Result<()> {
+    let wrong = |what: String| Error::invalid(param, format!("task `{}`: {what}", task.name));
+    let definition = Definition::deserialize(&task.definition).map_err(|error| wrong(error.to_string()))?;
+    let mut known: HashMap<Vec<u32>, String> = HashMap::new();
+    for word in definition.label_words() {
+        let ids = tokenizer.encode(&word).map_err(|error| wrong(error.to_string()))?;
+        if let Some(other) = known.insert(ids, word.clone()) {
+            return Err(wrong(format!(
+                "its label words `{other}` and `{word}` have the same tokens with this backbone: choose another word for one"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses more steps over the task's rows than a run may have.

@@ -1,9 +1,10 @@
 //! The queue with runners that do what a channel tells them: nothing here sleeps or polls.
 
 use super::*;
+use crate::t5::{TextPart, TextStream};
 use crate::{
     registry::{JobKind, JobRecord, JobState, NewTask, Registry, TaskRows},
-    serve::BackboneInfo,
+    serve::{BackboneInfo, Tokenize},
     structure::{DeltaModule, ModuleProbability, Origin, Provenance, Shape, Space, Structure},
 };
 use serde_json::{Value, json};
@@ -51,14 +52,38 @@ fn backbone() -> BackboneInfo {
     }
 }
 
+/// A tokenizer that does not tell capitals apart.
+struct Small;
+
+impl Tokenize for Small {
+    fn encode(&self, text: &str) -> crate::serve::Result<Vec<u32>> {
+        Ok(text.to_lowercase().bytes().map(u32::from).collect())
+    }
+
+    fn decode(&self, _: &[u32]) -> crate::serve::Result<String> {
+        unreachable!("jobs decode nothing")
+    }
+
+    fn push(&self, _: &mut TextStream, _: u32) -> crate::serve::Result<TextPart> {
+        unreachable!("jobs decode nothing")
+    }
+
+    fn finish(&self, _: &mut TextStream) -> crate::serve::Result<TextPart> {
+        unreachable!("jobs decode nothing")
+    }
+}
+
 impl Bench {
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let registry = Registry::open(home.path()).unwrap();
         let rows = registry.put_blob_bytes(b"rows").unwrap();
-        for (name, train) in [("sst2", 2), ("single", 1)] {
+        for (name, train, word) in [("sst2", 2, "no"), ("single", 1, "no"), ("twins", 2, "Yes")] {
+            let labels = json!([{"value": "0", "word": word}, {"value": "1", "word": "yes"}]);
+            let target = json!({"kind": "classification", "labels": labels});
+            let definition = json!({"name": name, "template": "{text}", "metric": "accuracy", "target": target});
             let rows_of = TaskRows { train, dev: 1, test: 1 };
-            let new = NewTask { name: name.into(), definition: json!({}), rows: rows_of, builtin: false };
+            let new = NewTask { name: name.into(), definition, rows: rows_of, builtin: false };
             registry.put_task(new, &rows).unwrap();
         }
         Self::over(home, registry)
@@ -90,7 +115,7 @@ impl Bench {
             }
         });
         let hour = Duration::from_secs(3600);
-        let jobs = Jobs::with_interval(registry.clone(), backbone(), 3, runner, hour);
+        let jobs = Jobs::with_interval(registry.clone(), backbone(), Arc::new(Small), 3, runner, hour);
         Self { jobs, registry, steps, started, home }
     }
 
@@ -385,6 +410,11 @@ fn requests_are_checked_against_registry_and_backbone() {
     check(Search, json!({"task": "cola", "budget": "5%"}), "task", "no task `cola`");
     check(Search, json!({"task": "single", "budget": "5%"}), "task", "1 training row: a search needs at least 2");
     check(Search, json!({"task": "sst2", "budget": 1}), "budget", "smallest module");
+    let same = "task `twins`: its label words `Yes` and `yes` have the same tokens";
+    check(Search, json!({"task": "twins", "budget": "5%"}), "task", same);
+    check(Retrain, json!({"task": "twins", "structure": "lnfit"}), "task", same);
+    check(Transfer, json!({"source": "mr", "target": "twins"}), "target", same);
+    check(Evaluation, json!({"task": "twins"}), "task", same);
     let most = 100_000_000;
     let of = "`epochs` 100000000 over 2 rows makes 200000000 steps, more than 100000000";
     check(Search, json!({"task": "sst2", "budget": "5%", "epochs": most, "batch_size": 1}), "epochs", of);
