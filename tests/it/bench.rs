@@ -276,6 +276,13 @@ fn variants_of_the_search_are_compared() {
     let kept = std::fs::read_to_string(&path).unwrap();
     assert_eq!(json_of(home.path(), &arguments), found);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), kept);
+    let place = |word: &str| arguments.iter().position(|other| *other == word).unwrap() + 1;
+    let (shares, variants, epochs) = (place("--shares"), place("--variants"), place("--search-epochs"));
+    let mut others = arguments.clone();
+    (others[shares], others[variants], others[epochs]) = ("7%", "full-fine-tuning", "2");
+    others.extend(["--rate", "1e-4", "--structural-rate", "0.2", "--search-each", "--space", "lora"]);
+    assert_eq!(json_of(home.path(), &others)["runs"].as_array().unwrap().len(), 2);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), kept, "all parameters know no space, no search and no share");
     fails(home.path(), &["bench", "variants", "--tasks", "builtin-topic", "--shares", "0%"], 2, "above 0%");
     let bench = |more: &[&'static str]| [&["bench", "variants", "--tasks", "builtin-topic"][..], more].concat();
     fails(home.path(), &bench(&["--variants", "third"]), 2, "reference");

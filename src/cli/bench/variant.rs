@@ -142,6 +142,23 @@ impl Setup for Trial {
     const BENCH: &'static str = "variants";
     type Outcome = Found;
 
+    /// Full fine-tuning knows no space, no search and no budget.
+    fn settled(self) -> Self {
+        if self.variant != Variant::FullFineTuning {
+            return self;
+        }
+        Self {
+            space: EVERYTHING.into(),
+            settings: EVERYTHING.into(),
+            shares: vec![EVERYTHING.into()],
+            search_each: false,
+            search_epochs: 0,
+            rate: 0.0,
+            structural_rate: 0.0,
+            ..self
+        }
+    }
+
     fn label(&self) -> String {
         let variant = serde_json::to_value(self.variant).expect("a variant is a word");
         format!("{} {} seed {}", self.task, variant.as_str().unwrap_or_default(), self.seed)
@@ -279,5 +296,30 @@ impl Observer for Part<'_> {
 
     fn flow(&self) -> Flow {
         self.observer.flow()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Unobserved;
+
+    /// Wants the run to end.
+    struct Ends;
+
+    impl Observer for Ends {
+        fn step(&mut self, _: &Report, _: &dyn Fn() -> Vec<u8>) -> Flow {
+            Flow::Stop
+        }
+
+        fn flow(&self) -> Flow {
+            Flow::Stop
+        }
+    }
+
+    #[test]
+    fn a_part_hears_a_stop_between_steps() {
+        assert_eq!(Part { observer: &mut Ends, done: 0, total: 1 }.flow(), Flow::Stop);
+        assert_eq!(Part { observer: &mut Unobserved, done: 0, total: 1 }.flow(), Flow::Continue);
     }
 }
