@@ -8,7 +8,7 @@ use super::{
 use crate::delta::{DeltaWeights, Layout, Metadata, Single};
 use crate::registry::{JobRecord, NewGeneration, Registry, Score, TaskRecord, TaskRef, TransferRecord};
 use crate::search::search;
-use crate::structure::{Baseline, Origin, Provenance, Structure, at_budget, average, deviation};
+use crate::structure::{Baseline, Origin, Provenance, Structure, at_budget};
 use crate::t5::{Backbone, Frozen};
 use crate::task::{Split, Task};
 use crate::train::{self, EncodedTask, delta_rows, evaluate, retrain};
@@ -70,7 +70,7 @@ impl Run<'_> {
         let mut stage = Stage::load(self.control)?;
         let resumed = stage.take_snapshot();
         let mut snapshot = resumed.as_deref();
-        for seed in request.seeds.iter().skip(stage.probabilities.len()) {
+        for seed in request.seeds.iter().skip(stage.searches().len()) {
             let rows = delta_rows(data.train.len(), request.delta_share);
             let settings = request.settings(request.training().steps(rows), *seed, warm_start.clone());
             let mut watch = Watch::new(self.control, &stage, Phase::Search, *seed, &data);
@@ -78,7 +78,7 @@ impl Run<'_> {
             let found = search(self.backbone, &space, budget, &data, &settings, &mut watch, snapshot.take());
             let found = found.map_err(train_failure)?;
             stage.seconds += found.seconds;
-            stage.probabilities.push(found.probabilities);
+            stage.keep(&found.logits);
         }
         let provenance = |seeds: &[u64]| Provenance {
             source_task: Some(record.name.clone()),
@@ -93,28 +93,30 @@ impl Run<'_> {
         let selection = request.selection.unwrap_or_default();
         // the structure of several searches' mean p
         let choose = |of: &[Vec<f64>], budget: usize, provenance: Provenance| {
-            let found = Structure::discretise(&space, &average(of), budget, selection, provenance);
-            let found = found.map_err(structure_failure)?;
-            let found = if of.len() > 1 { found.with_deviations(&deviation(of)) } else { found };
+            let found = Structure::discretise(&space, of, budget, selection, provenance).map_err(structure_failure)?;
             let (stored, _) = self.registry.put_structure(&found)?;
             Ok::<_, Failure>(stored)
         };
+        let searches = stage.searches();
         let mut structures = Vec::new();
-        for (seed, p) in request.seeds.iter().zip(&stage.probabilities) {
-            structures.push(choose(std::slice::from_ref(p), budget, provenance(&[*seed]))?.id);
+        for (seed, logits) in request.seeds.iter().zip(&searches) {
+            structures.push(choose(std::slice::from_ref(logits), budget, provenance(&[*seed]))?.id);
         }
         let structure = match request.seeds.len() {
             1 => self.registry.structure(&structures[0])?,
-            _ => choose(&stage.probabilities, budget, provenance(&request.seeds))?,
+            _ => choose(&searches, budget, provenance(&request.seeds))?,
         };
         let mut more = Vec::new();
         for other in &request.more_budgets {
             let other = other.resolve(&space, self.backbone.parameters).map_err(structure_failure)?;
             // of each seed's p; the L0 control knows no ζ
-            let anew = |p: &Vec<f64>| if request.l0.is_none() { at_budget(p, space.sizes(), other) } else { p.clone() };
-            let p: Vec<Vec<f64>> = stage.probabilities.iter().map(anew).collect();
+            let anew = |logits: &Vec<f64>| match request.l0 {
+                None => at_budget(logits, space.sizes(), other),
+                Some(_) => logits.clone(),
+            };
+            let anew: Vec<Vec<f64>> = searches.iter().map(anew).collect();
             let parents = vec![structure.id.clone()];
-            let found = choose(&p, other, Provenance { parents, ..provenance(&request.seeds) })?;
+            let found = choose(&anew, other, Provenance { parents, ..provenance(&request.seeds) })?;
             more.push(BudgetResult { budget: other, parameters: found.parameters(), structure: found.id });
         }
         let search_seconds = stage.seconds;

@@ -354,6 +354,7 @@ fn found(task: &str, space: &str, p: f64, created: i64) -> Structure {
         module: module.clone(),
         p,
         deviation: None,
+        logits: Vec::new(),
         parameters: *parameters,
     };
     let provenance = Provenance {

@@ -1,10 +1,10 @@
 //! The gate of method.md section 3: binary concrete samples of probabilities from a shifted global sigmoid; and the one of the
 //! L0 control (section 5), which has a penalty in place of the shift (Louizos et al. 2018, eq. 10 to 12).
 
+use crate::structure::{logit, sigmoid};
+
 /// p and u stay this far from 0 and 1.
 const MARGIN: f64 = 1e-7;
-/// Logits are not let below this.
-const FLOOR: f64 = -200.0;
 /// Ends l and r of the interval to which the L0 control stretches gates before it cuts them off at 0 and 1.
 const STRETCH: (f64, f64) = (-0.1, 1.1);
 
@@ -52,9 +52,15 @@ impl Gate {
     /// p_i = σ((α_i − ζ)/τ) (paper eq. 14, 15; the normaliser has value 1 and acts on gradients alone), and ζ, which is 0 in
     /// the L0 control. Samples and gradients see p cut off near 0 and 1; what is told of a search does not.
     pub fn probabilities(&self, alpha: &[f32]) -> (Vec<f64>, f64) {
+        let (logits, zeta) = self.logits(alpha);
+        (logits.into_iter().map(sigmoid).collect(), zeta)
+    }
+
+    /// (α_i − ζ)/τ, of which p_i is the sigmoid, and ζ: these tell modules apart whose p are too near to 0 or 1 to do so.
+    pub fn logits(&self, alpha: &[f32]) -> (Vec<f64>, f64) {
         let alpha: Vec<f64> = alpha.iter().map(|a| f64::from(*a)).collect();
         let zeta = if self.l0.is_some() { 0.0 } else { self.zeta(&alpha) };
-        (self.shifted(&alpha, zeta), zeta)
+        (alpha.iter().map(|alpha| (alpha - zeta) / self.tau).collect(), zeta)
     }
 
     /// α of these p, so that p at the budget's share of the space has α = 0; p itself in the L0 control, which has no ζ.
@@ -66,13 +72,9 @@ impl Gate {
         p.iter().map(|p| p.map_or(0.0, |p| alpha(p) as f32)).collect()
     }
 
-    fn shifted(&self, alpha: &[f64], zeta: f64) -> Vec<f64> {
-        alpha.iter().map(|alpha| sigmoid(((alpha - zeta) / self.tau).max(FLOOR))).collect()
-    }
-
     /// z_i = σ((logit u_i + logit p_i)/β), so that P(z > ½) = p (paper eq. 7); stretched and cut off in the L0 control.
     pub fn sample(&self, p: &[f64], u: &[f64]) -> Vec<f64> {
-        let z = |(p, u): (&f64, &f64)| sigmoid(((logit(cut(*u)) + logit(cut(*p))) / self.beta).max(FLOOR));
+        let z = |(p, u): (&f64, &f64)| sigmoid((logit(cut(*u)) + logit(cut(*p))) / self.beta);
         p.iter().zip(u).map(|pair| self.stretched(z(pair))).collect()
     }
 
@@ -122,14 +124,6 @@ impl Gate {
     }
 }
 
-fn sigmoid(x: f64) -> f64 {
-    if x >= 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) }
-}
-
-fn logit(p: f64) -> f64 {
-    (p / (1.0 - p)).ln()
-}
-
 /// As far from 0 and 1 as samples need it.
 fn cut(p: f64) -> f64 {
     p.clamp(MARGIN, 1.0 - MARGIN)
@@ -139,6 +133,13 @@ fn cut(p: f64) -> f64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    impl Gate {
+        /// p at a ζ that is held.
+        fn shifted(&self, alpha: &[f64], zeta: f64) -> Vec<f64> {
+            alpha.iter().map(|alpha| sigmoid((alpha - zeta) / self.tau)).collect()
+        }
+    }
 
     fn gate(sizes: &[f64], budget: f64) -> Gate {
         Gate { sizes: sizes.to_vec(), budget, tau: 1.0, beta: 1.0, l0: None }
@@ -207,11 +208,12 @@ mod tests {
     fn what_is_told_holds_for_another_budget() {
         let sizes = [100.0, 300.0, 50.0, 80.0, 200.0, 10.0];
         let alpha = [0.4, -0.6, 0.05, -0.2, 0.1, 0.0];
-        for tau in [1.0, 0.05, 0.01] {
+        for (tau, from, to) in [(1.0, 30.0, 400.0), (0.05, 30.0, 400.0), (0.01, 30.0, 400.0), (0.01, 700.0, 30.0)] {
             let of = |budget: f64| Gate { tau, ..gate(&sizes, budget) };
-            let (few, many) = (of(30.0).probabilities(&alpha).0, of(400.0).probabilities(&alpha).0);
-            let found = crate::structure::at_budget(&few, &sizes.map(|size| size as usize), 400);
-            found.iter().zip(&many).for_each(|(a, b)| assert!((a - b).abs() < 1e-6, "τ {tau}: {found:?} {many:?}"));
+            let (told, wanted) = (of(from).logits(&alpha).0, of(to).probabilities(&alpha).0);
+            let found = crate::structure::at_budget(&told, &sizes.map(|size| size as usize), to as usize);
+            let found: Vec<_> = found.into_iter().map(sigmoid).collect();
+            found.iter().zip(&wanted).for_each(|(a, b)| assert!((a - b).abs() < 1e-6, "τ {tau}: {found:?} {wanted:?}"));
         }
     }
 

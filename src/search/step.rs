@@ -172,10 +172,13 @@ impl<'a> Bilevel<'a> {
         })
     }
 
-    /// p of every module of the space, 0 where it is searched no further.
-    pub(super) fn probabilities(&self, alpha: &[f32]) -> Result<Vec<f64>> {
+    /// The logit of p of every module of the space, −∞ where it is searched no further.
+    pub(super) fn logits(&self, alpha: &[f32]) -> Result<Vec<f64>> {
         let live = self.live(alpha)?;
-        Ok(live.spread(&live.gate.probabilities(&live.pick(alpha)).0, self.modules.len()))
+        let mut all = vec![f64::NEG_INFINITY; self.modules.len()];
+        let (logits, _) = live.gate.logits(&live.pick(alpha));
+        live.modules.iter().zip(logits).for_each(|(module, logit)| all[*module] = logit);
+        Ok(all)
     }
 
     /// All modules of the space with the gates of a dev evaluation at these p.

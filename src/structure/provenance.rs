@@ -1,6 +1,6 @@
 //! Where a structure came from, and the p of its search.
 
-use super::{DeltaModule, Objective, Space};
+use super::{DeltaModule, Error, Objective, Result, Space, sigmoid};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -76,6 +76,10 @@ pub struct ModuleProbability {
     /// Standard deviation of p over the seeds, where there are several: little where the choice is firm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deviation: Option<f64>,
+    /// Logit of p in each seed's search, from which p under another budget follows however near to 1 it is; null where that search
+    /// pruned the module, and empty where it is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logits: Vec<Option<f64>>,
     /// Its trained parameters.
     pub parameters: usize,
 }
@@ -95,6 +99,34 @@ impl Provenance {
     pub fn probabilities_of(&self, modules: &[DeltaModule]) -> Vec<Option<f64>> {
         let told: HashMap<_, _> = self.probabilities.iter().map(|entry| (entry.module.signature(), entry.p)).collect();
         modules.iter().map(|module| told.get(&module.signature()).copied()).collect()
+    }
+
+    /// Logits of these modules' p in each search, −∞ where it pruned; none where a module's are not told.
+    pub(super) fn logits_of(&self, modules: &[DeltaModule]) -> Option<Vec<Vec<f64>>> {
+        let entry = |entry: &ModuleProbability| (entry.module.signature(), entry.logits.clone());
+        let told: HashMap<_, _> = self.probabilities.iter().map(entry).collect();
+        let of_seed = |seed: usize| {
+            let each = modules.iter().map(|module| told.get(&module.signature())?.get(seed).copied());
+            each.map(|logit| Some(logit?.unwrap_or(f64::NEG_INFINITY))).collect::<Option<Vec<f64>>>()
+        };
+        let seeds = self.probabilities.first()?.logits.len();
+        (seeds > 0).then(|| (0..seeds).map(of_seed).collect()).flatten()
+    }
+
+    /// Refuses logits that are not those of p, or not of as many searches for each module.
+    pub(super) fn check_logits(&self) -> Result<()> {
+        let seeds = self.probabilities.first().map_or(0, |entry| entry.logits.len());
+        for ModuleProbability { module, p, logits, .. } in &self.probabilities {
+            let sum: f64 = logits.iter().map(|logit| sigmoid(logit.unwrap_or(f64::NEG_INFINITY))).sum();
+            // as far as a document in another program's digits may be off
+            let near = seeds == 0 || (sum / seeds as f64 - p).abs() < 1e-6;
+            if logits.len() != seeds || !near {
+                let (kind, position) = (module.kind.name().as_str(), &module.position);
+                let what = "its logits must be one a search, of which p is the mean; leave them out in all modules or mend them";
+                return Err(Error::Document(format!("the probability of {kind} at `{position}` is {p}: {what}")));
+            }
+        }
+        Ok(())
     }
 
     /// A provenance of this origin, now, with nothing else known.

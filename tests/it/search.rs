@@ -1,7 +1,7 @@
 //! Search and re-training on a tiny backbone, against oracles.
 
 use s3delta::delta::{Layout, Single};
-use s3delta::structure::{Budget, Kind, Origin, Provenance, Selection, Space, Structure};
+use s3delta::structure::{Budget, Kind, Origin, Provenance, Selection, Space, Structure, logit};
 use s3delta::t5::{Backbone, Frozen};
 use s3delta::task::{Split, Task};
 use s3delta::train::{self, Batch, EncodedTask, Flow, Observer, Report, Unobserved, evaluate, pass, retrain};
@@ -278,9 +278,14 @@ fn retraining_learns_and_resumes_exactly() {
     let backbone = backbone();
     let data = task(&backbone);
     let space = Space::built_in("mix", backbone.shape()).unwrap();
-    let p: Vec<_> = (0..space.len()).map(|i| (i * 37 % 101) as f64 / 101.0).collect();
-    let structure =
-        Structure::discretise(&space, &p, space.parameters() / 2, Selection::Exact, Provenance::new(Origin::Search));
+    let logits: Vec<_> = (0..space.len()).map(|i| logit((i * 37 % 101) as f64 / 101.0)).collect();
+    let structure = Structure::discretise(
+        &space,
+        &[logits],
+        space.parameters() / 2,
+        Selection::Exact,
+        Provenance::new(Origin::Search),
+    );
     let structure = structure.unwrap();
     let settings = train::Settings { steps: 30, batch_size: 8, learning_rate: 1e-2, ..train::Settings::default() };
     let whole = retrain(&backbone, &structure, &data, &settings, &mut Unobserved, None).unwrap();

@@ -252,14 +252,14 @@ impl Runnable for Run<'_> {
                     let found = search(self.backbone, self.space, budget, &data, &settings, &mut part, None)?;
                     part.done += settings.steps;
                     search_seconds += found.seconds;
-                    latest = found.probabilities;
+                    latest = found.logits;
                 }
-                let p = match settings.l0 {
+                let logits = match settings.l0 {
                     None if !anew => at_budget(&latest, self.space.sizes(), budget),
                     _ => latest.clone(),
                 };
                 let provenance = Provenance::new(Origin::Search);
-                Structure::discretise(self.space, &p, budget, settings.selection, provenance)?
+                Structure::discretise(self.space, &[logits], budget, settings.selection, provenance)?
             };
             let trained = retrain(self.backbone, &structure, &data, &training, &mut part, None)?;
             part.done += training.steps;
