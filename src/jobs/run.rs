@@ -94,8 +94,8 @@ impl Run<'_> {
         // the structure of several searches' mean p
         let choose = |of: &[Vec<f64>], budget: usize, provenance: Provenance| {
             let found = Structure::discretise(&space, of, budget, selection, provenance).map_err(structure_failure)?;
-            let (stored, _) = self.registry.put_structure(&found)?;
-            Ok::<_, Failure>(stored)
+            self.registry.put_structure(&found)?;
+            Ok::<_, Failure>(found)
         };
         let searches = stage.searches();
         let mut structures = Vec::new();
@@ -117,7 +117,8 @@ impl Run<'_> {
             let anew: Vec<Vec<f64>> = searches.iter().map(anew).collect();
             let parents = vec![structure.id.clone()];
             let found = choose(&anew, other, Provenance { parents, ..provenance(&request.seeds) })?;
-            more.push(BudgetResult { budget: other, parameters: found.parameters(), structure: found.id });
+            let note = found.provenance[0].note.clone();
+            more.push(BudgetResult { budget: other, parameters: found.parameters(), structure: found.id, note });
         }
         let search_seconds = stage.seconds;
         let mut result = SearchResult {

@@ -198,14 +198,22 @@ impl<'a> Bilevel<'a> {
         }
     }
 
-    /// Searches those modules no further whose p has collapsed, of whose α nothing is left then.
+    /// Searches those modules no further whose p has collapsed, of whose α nothing is left then: the least likely first, as long as
+    /// what remains can fill the budget and one of it fits.
     pub(super) fn prune(&self, state: &mut State, p: &[f64]) {
         let share = self.gate.budget / self.gate.sizes.iter().sum::<f64>();
         // the likeliest stays, whatever its p: the L0 control may close all gates
         let most = p.iter().copied().fold(0.0, f64::max);
         let least = (self.settings.prune_below * share).min(most);
-        let collapsed = p.iter().zip(&mut state.alpha).filter(|(p, _)| **p < least);
-        collapsed.for_each(|(_, alpha)| *alpha = f32::NEG_INFINITY);
+        let mut collapsed: Vec<_> = searched(&state.alpha).filter(|module| p[*module] < least).collect();
+        collapsed.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
+        let size = |module: usize| self.gate.sizes[module];
+        for module in collapsed {
+            let rest: Vec<_> = searched(&state.alpha).filter(|other| *other != module).map(size).collect();
+            if rest.iter().sum::<f64>() >= self.gate.budget && rest.iter().any(|size| *size <= self.gate.budget) {
+                state.alpha[module] = f32::NEG_INFINITY;
+            }
+        }
     }
 
     /// Goes on with the modules that the state still searches.

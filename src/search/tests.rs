@@ -199,6 +199,34 @@ fn hard_dev_gates_are_the_choice() {
     assert_eq!(gates(DevGates::Soft), p);
 }
 
+/// However much collapses, what remains of a search fills its budget, with a module that fits it.
+#[test]
+fn pruning_leaves_what_fills_the_budget() {
+    let backbone = Backbone::open(&reference("tiny-v1.1"), &Device::flex()).unwrap();
+    let space = Space::built_in("mix", backbone.shape()).unwrap();
+    let smallest = *space.sizes().iter().min().unwrap();
+    let large: Vec<f64> = space.sizes().iter().map(|size| if *size > smallest { 0.9 } else { 1e-6 }).collect();
+    let one: Vec<f64> = (0..space.len()).map(|at| if at == 3 { 0.9 } else { 1e-6 * at as f64 }).collect();
+    for (p, budget) in [(&large, smallest), (&one, space.parameters() / 2)] {
+        let settings = Settings { prune_below: 0.5, ..Settings::default() };
+        let search = Bilevel::new(&backbone, &space, budget, &settings).unwrap();
+        let mut state = search.start();
+        search.prune(&mut state, p);
+        let left: Vec<usize> = state
+            .alpha
+            .iter()
+            .zip(space.sizes())
+            .filter(|(alpha, _)| alpha.is_finite())
+            .map(|(_, size)| *size)
+            .collect();
+        assert!(left.len() < space.len(), "something is pruned");
+        assert!(
+            left.iter().sum::<usize>() >= budget && left.iter().any(|size| *size <= budget),
+            "{left:?} of {budget}"
+        );
+    }
+}
+
 /// What is not tracked is zero, what is has the bits of a pass that tracks all.
 #[test]
 fn a_pass_for_gates_has_the_gradients_of_a_whole_one() {

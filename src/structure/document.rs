@@ -51,9 +51,10 @@ impl Structure {
         selection: Selection,
         mut provenance: Provenance,
     ) -> Result<Self> {
-        let chosen = choose(selection, &mean(searches), space.sizes(), budget)?;
+        let (chosen, note) = within(selection, &mean(searches), space.sizes(), budget)?;
         let modules = pick(space.modules(), &chosen).cloned().collect();
         provenance.probabilities = told(space, searches);
+        provenance.note = note;
         provenance.space = Some(space.name().into());
         provenance.budget = Some(budget);
         Self::new(space.positions().shape(), modules, provenance)
@@ -156,9 +157,11 @@ impl Structure {
     ) -> Result<Self> {
         let Searched { provenance, space, .. } = searched;
         let p = searched.p_at(budget);
-        let chosen = match objective {
-            None => choose(selection, &p, space.sizes(), budget)?,
-            Some((Objective { weight, .. }, costs)) => choose_by(selection, &p, space.sizes(), budget, costs, weight)?,
+        let (chosen, note) = match objective {
+            None => within(selection, &p, space.sizes(), budget)?,
+            Some((Objective { weight, .. }, costs)) => {
+                (choose_by(selection, &p, space.sizes(), budget, costs, weight)?, None)
+            }
         };
         let modules: Vec<_> = pick(space.modules(), &chosen).cloned().collect();
         if modules.is_empty() {
@@ -172,6 +175,7 @@ impl Structure {
             parents: vec![self.id.clone()],
             created: Timestamp::now(),
             budget: Some(budget),
+            note,
             objective: objective.map(|(objective, _)| objective),
             probabilities: searched.told(budget),
             ..provenance.clone()
@@ -234,6 +238,27 @@ impl Searched {
         }
         told(&self.space, &self.searches_at(budget))
     }
+}
+
+/// The choice under a budget, and a note where what a search has pruned leaves it unfilled. Where nothing fits that the search kept,
+/// what it pruned is chosen from, the earlier module first.
+fn within(selection: Selection, p: &[f64], sizes: &[usize], budget: usize) -> Result<(Vec<bool>, Option<String>)> {
+    let chosen = choose(selection, p, sizes, budget)?;
+    let used: usize = pick(sizes, &chosen).sum();
+    let (pruned, all) = (p.iter().filter(|p| **p == 0.0).count(), p.len());
+    if used == 0 {
+        let same: Vec<_> = p.iter().map(|p| if *p == 0.0 { 1.0 } else { 0.0 }).collect();
+        let note = format!(
+            "no module that the search kept fits {budget} parameters: chosen from the {pruned} of {all} pruned"
+        );
+        return Ok((choose(selection, &same, sizes, budget)?, Some(note)));
+    }
+    let whole = p.iter().zip(&chosen).all(|(p, chosen)| *chosen || *p == 0.0);
+    let fits = p.iter().zip(sizes).any(|(p, size)| *p == 0.0 && used + size <= budget);
+    let note = || {
+        format!("{used} of {budget} parameters: the search pruned {pruned} of {all} modules, and all others are chosen")
+    };
+    Ok((chosen, (whole && fits).then(note)))
 }
 
 /// Mean p of several searches with these logits.
@@ -426,5 +451,30 @@ mod tests {
         assert!(refuse(|entry| entry.logits[0] = Some(0.0)).contains("its logits"));
         assert!(refuse(|entry| entry.logits.truncate(1)).contains("its logits"));
         assert!(refuse(|entry| entry.logits[0] = Some(f64::NAN)).contains("its logits"));
+    }
+
+    /// A search that pruned all but large modules: a smaller budget has a structure all the same, a larger one says why it is not filled.
+    #[test]
+    fn what_was_pruned_is_told_of() {
+        let space = Space::built_in("mix", &shape()).unwrap();
+        let smallest = *space.sizes().iter().min().unwrap();
+        let large = |size: &usize| if *size > smallest { 0.0 } else { f64::NEG_INFINITY };
+        let logits: Vec<_> = space.sizes().iter().map(large).collect();
+        let kept: usize = space.sizes().iter().filter(|size| **size > smallest).sum();
+        let at = |budget: usize| {
+            let provenance = Provenance::new(Origin::Search);
+            let found =
+                Structure::discretise(&space, std::slice::from_ref(&logits), budget, Selection::Exact, provenance);
+            let found = found.unwrap().validate().unwrap();
+            (found.parameters(), found.provenance[0].note.clone().unwrap_or_default())
+        };
+        let (few, note) = at(smallest);
+        assert!(few == smallest && note.starts_with("no module that the search kept fits"), "{few}: {note}");
+        let (all, note) = at(space.parameters());
+        assert!(
+            all == kept && note.starts_with(&format!("{kept} of {} parameters", space.parameters())),
+            "{all}: {note}"
+        );
+        assert_eq!(at(kept / 2).1, "", "what it kept is enough");
     }
 }

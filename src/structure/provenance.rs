@@ -42,6 +42,9 @@ pub struct Provenance {
     /// Parameters allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<usize>,
+    /// Why the budget is not filled, or not by what the search kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// By what it was chosen beside p.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective: Option<Objective>,
@@ -143,6 +146,7 @@ impl Provenance {
             settings: serde_json::Value::Null,
             space: None,
             budget: None,
+            note: None,
             objective: None,
             probabilities: Vec::new(),
         }

@@ -246,7 +246,7 @@ function KeepChoice(props: { structure: Structure; provenance: Provenance; p: nu
     // shifted here, p are no longer those of the logits that each seed's search told
     const same = probabilities.every((entry, index) => entry.p === p[index]);
     const shifted = same ? probabilities : probabilities.map((entry, index) => ({ ...entry, p: p[index]!, deviation: undefined, logits: undefined }));
-    const made = { ...provenance, created: new Date().toISOString(), parents: [structure.id], budget, objective: undefined, probabilities: shifted };
+    const made = { ...provenance, created: new Date().toISOString(), parents: [structure.id], budget, note: undefined, objective: undefined, probabilities: shifted };
     const { format, shape } = structure;
     post<Structure>("/v1/structures", { format, shape, modules, provenance: [made] }).then(
       (stored) => navigate(`/structures/${stored.id}`),
