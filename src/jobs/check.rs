@@ -17,9 +17,6 @@ pub(super) fn check(
     backbone: &BackboneInfo,
     tokenizer: &dyn Tokenize,
 ) -> Result<JobRequest> {
-    if let JobRequest::Search(request) = &mut request {
-        request.settle();
-    }
     request.validate()?;
     let found = backbone.digest.clone();
     match request.backbone_digest_mut().replace(found.clone()) {
@@ -94,8 +91,6 @@ fn retrain(request: &mut RetrainRequest, registry: &Registry, backbone: &Backbon
 fn transfer(request: &mut TransferRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
     let task = pin_task("target", &request.target, &mut request.task_digest, registry)?;
     length(&request.training(), &task)?;
-    // named after what was asked for, before it becomes the structure that a task stands for now
-    request.adapter = Some(request.adapter_name());
     let Source { structure, search } = source_of(registry, "source", &request.source, &backbone.shape, None)?;
     let known = |task: &String| structure.provenance.iter().any(|one| one.source_task.as_ref() == Some(task));
     request.source_task = request.source_task.take().filter(known).or(search.and_then(|search| search.source_task));

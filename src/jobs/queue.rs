@@ -101,8 +101,10 @@ impl Jobs {
     }
 
     /// Accepts a job, durably; whether it is new, as an idempotency key gives the first job again.
-    pub fn submit(&self, request: JobRequest, idempotency_key: Option<String>) -> Result<(JobRecord, bool)> {
+    pub fn submit(&self, mut request: JobRequest, idempotency_key: Option<String>) -> Result<(JobRecord, bool)> {
         let inner = self.inner();
+        // so that a request that writes out a default is the one that leaves it out
+        request.settle();
         let value =
             |request: &JobRequest| request.to_value().map_err(|error| Error::invalid("request", error.to_string()));
         let asked = |key| Ok::<_, Error>(Idempotency { key, asked: value(&request)? });

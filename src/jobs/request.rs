@@ -327,16 +327,36 @@ impl JobRequest {
 
     /// The request of a stored job.
     pub fn from_value(kind: JobKind, value: &Value) -> serde_json::Result<Self> {
-        Ok(match kind {
-            JobKind::Search => {
-                let mut request = SearchRequest::deserialize(value)?;
-                request.settle();
-                JobRequest::Search(request)
-            }
+        let mut request = match kind {
+            JobKind::Search => JobRequest::Search(Deserialize::deserialize(value)?),
             JobKind::Retrain => JobRequest::Retrain(Deserialize::deserialize(value)?),
             JobKind::Transfer => JobRequest::Transfer(Deserialize::deserialize(value)?),
             JobKind::Evaluation => JobRequest::Evaluation(Deserialize::deserialize(value)?),
-        })
+        };
+        request.settle();
+        Ok(request)
+    }
+
+    /// Fills in what the preset or the defaults say where it depends on other fields, so that the stored request tells all.
+    pub(super) fn settle(&mut self) {
+        let (steps, epochs) = match self {
+            JobRequest::Search(request) => {
+                request.settle();
+                (request.steps, &mut request.epochs)
+            }
+            JobRequest::Retrain(request) => {
+                request.adapter = Some(request.adapter_name());
+                (request.steps, &mut request.epochs)
+            }
+            JobRequest::Transfer(request) => {
+                request.adapter = Some(request.adapter_name());
+                (request.steps, &mut request.epochs)
+            }
+            JobRequest::Evaluation(_) => return,
+        };
+        if steps.is_none() {
+            epochs.get_or_insert(DEFAULT_EPOCHS);
+        }
     }
 
     /// As it is stored.

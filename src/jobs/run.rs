@@ -94,7 +94,10 @@ impl Run<'_> {
         // the structure of several searches' mean p
         let choose = |of: &[Vec<f64>], budget: usize, provenance: Provenance| {
             let found = Structure::discretise(&space, of, budget, selection, provenance).map_err(structure_failure)?;
-            self.registry.put_structure(&found)?;
+            // what a structure gives under another budget may be itself, which is no parent of its own
+            if found.provenance.iter().all(|one| !one.parents.contains(&found.id)) {
+                self.registry.put_structure(&found)?;
+            }
             Ok::<_, Failure>(found)
         };
         let searches = stage.searches();

@@ -163,6 +163,7 @@ impl SearchRequest {
         self.batch_size.get_or_insert(batch_size);
         self.dropout.get_or_insert(dropout);
         self.dropout_masks.get_or_insert(masks);
+        self.adapter = Some(self.adapter_name());
     }
 
     /// Rows of a step.

@@ -339,6 +339,16 @@ fn the_same_key_gives_the_same_job_and_too_many_are_refused() {
     let (first, new) = submit("5%", Some("k")).unwrap();
     assert!(new);
     assert_eq!(submit("5%", Some("k")).unwrap(), (first.clone(), false));
+    let plain = json!({"task": "sst2", "budget": "5%"});
+    let written = json!({
+        "task": "sst2", "budget": "5.0%", "order": "first", "selection": "exact", "batch_size": 16, "dropout": 0.0, "epochs": 5,
+        "adapter": "sst2", "space": "mix", "seeds": [0],
+    });
+    for value in [plain, written] {
+        // as the interface reads it
+        let sent = JobRequest::Search(serde_json::from_value(value).unwrap());
+        assert_eq!(bench.jobs.submit(sent, Some("k".into())).unwrap(), (first.clone(), false));
+    }
     assert!(submit("6%", Some("k")).unwrap_err().to_string().contains("`k` was used"));
     submit("5%", None).unwrap();
     submit("5%", None).unwrap();

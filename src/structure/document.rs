@@ -88,6 +88,7 @@ impl Structure {
             }
         }
         for provenance in &self.provenance {
+            provenance.check_each_once()?;
             provenance.check_logits()?;
         }
         let id = digest(&self.shape, &self.modules);
@@ -448,6 +449,10 @@ mod tests {
             change(&mut lying.provenance[0].probabilities[3]);
             lying.validate().unwrap_err().to_string()
         };
+        let mut twice = all.clone();
+        let entry = twice.provenance[0].probabilities[3].clone();
+        twice.provenance[0].probabilities.push(entry);
+        assert!(twice.validate().unwrap_err().to_string().contains("is told twice"));
         assert!(refuse(|entry| entry.logits[0] = Some(0.0)).contains("its logits"));
         assert!(refuse(|entry| entry.logits.truncate(1)).contains("its logits"));
         assert!(refuse(|entry| entry.logits[0] = Some(f64::NAN)).contains("its logits"));

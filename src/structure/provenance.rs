@@ -3,7 +3,7 @@
 use super::{DeltaModule, Error, Objective, Result, Space, sigmoid};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// One way in which a structure came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -114,6 +114,20 @@ impl Provenance {
         };
         let seeds = self.probabilities.first()?.logits.len();
         (seeds > 0).then(|| (0..seeds).map(of_seed).collect()).flatten()
+    }
+
+    /// Refuses two probabilities of one module.
+    pub(super) fn check_each_once(&self) -> Result<()> {
+        let mut seen = HashSet::new();
+        match self.probabilities.iter().find(|entry| !seen.insert(entry.module.signature())) {
+            None => Ok(()),
+            Some(ModuleProbability { module, .. }) => {
+                let (kind, position) = (module.kind.name().as_str(), &module.position);
+                Err(Error::Document(format!(
+                    "the probability of {kind} at `{position}` is told twice: keep one of the two"
+                )))
+            }
+        }
     }
 
     /// Refuses logits that are not those of p, or not of as many searches for each module.
