@@ -58,7 +58,8 @@ pub struct FrontPoint {
     pub parameters: usize,
 }
 
-/// Chooses anew from the p of a structure's newest search and stores the structure: 201 if it is new, 200 if it was known.
+/// Chooses anew from the p of a structure's newest search and stores the structure: 201 if it is new, 200 if it was known. A choice
+/// that is the structure itself gives it as it is.
 #[utoipa::path(post, path = "/v1/structures/{id}/choices", tag = "structures", request_body = ChoiceRequest,
     params(("id" = String, Path, description = "The structure's id, or a prefix of 4 characters or more that fits one only")),
     security(("bearer" = ["admin"])),
@@ -81,6 +82,9 @@ pub(crate) async fn create_choice(
         };
         let objective = objective.as_ref().map(|(objective, costs)| (*objective, costs.as_slice()));
         let made = structure.chosen_anew(&searched, budget, request.selection, objective)?;
+        if made.id == structure.id {
+            return Ok((structure, false)); // it is no parent of its own
+        }
         Ok::<_, ApiError>(state.registry.put_structure(&made)?)
     };
     let (structure, new) = state.blocking(choose).await?;

@@ -48,9 +48,10 @@ impl App {
             device: named.to_string(),
             ..serve::Settings::default()
         };
-        let engine = serve::start(served.clone(), Arc::new(serve::Text::of(&served)), settings)?;
+        let text = Arc::new(serve::Text::of(&served));
+        let engine = serve::start(served, text.clone(), settings)?;
         let work = runner(backbone, registry.clone(), config.kept_activation_bytes);
-        let jobs = Jobs::new(registry.clone(), engine.backbone().clone(), config.waiting_jobs, work);
+        let jobs = Jobs::new(registry.clone(), engine.backbone().clone(), text, config.waiting_jobs, work);
         let (tokens, take_up) = match mode {
             Mode::Server(tokens) => (tokens, true),
             Mode::Command => (Tokens::default(), false),

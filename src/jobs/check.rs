@@ -1,23 +1,35 @@
 //! Checks a request against the registry and the backbone before it is accepted, so that it fails at once, not at night.
 
-use super::{Error, EvaluationRequest, JobRequest, Result, RetrainRequest, SearchRequest, TransferRequest};
+use super::{Error, EvaluationRequest, JobRequest, Result, RetrainRequest, SearchRequest, Training, TransferRequest};
 use crate::{
     registry::{self, PageRequest, Registry, StructureFilter, TaskRecord, check_name},
-    serve::BackboneInfo,
-    structure::{Baseline, Origin, Shape, Structure},
+    serve::{BackboneInfo, Tokenize},
+    structure::{Baseline, Provenance, Shape, Space, Structure},
+    task::Definition,
 };
+use serde::Deserialize;
+use std::collections::{BTreeSet, HashMap};
 
 /// The request with its task's and the backbone's digests filled in.
-pub(super) fn check(mut request: JobRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<JobRequest> {
-    if let JobRequest::Search(request) = &mut request {
-        request.settle();
-    }
+pub(super) fn check(
+    mut request: JobRequest,
+    registry: &Registry,
+    backbone: &BackboneInfo,
+    tokenizer: &dyn Tokenize,
+) -> Result<JobRequest> {
     request.validate()?;
     let found = backbone.digest.clone();
     match request.backbone_digest_mut().replace(found.clone()) {
         Some(wanted) if wanted != found => return Err(Error::OtherBackbone { wanted, found }),
         _ => {}
     }
+    let (param, task) = match &request {
+        JobRequest::Search(request) => ("task", &request.task),
+        JobRequest::Retrain(request) => ("task", &request.task),
+        JobRequest::Transfer(request) => ("target", &request.target),
+        JobRequest::Evaluation(request) => ("task", &request.task),
+    };
+    labels(param, &registry.task(task).map_err(reference(param))?, tokenizer)?;
     match &mut request {
         JobRequest::Search(request) => search(request, registry, backbone)?,
         JobRequest::Retrain(request) => retrain(request, registry, backbone)?,
@@ -34,26 +46,34 @@ fn search(request: &mut SearchRequest, registry: &Registry, backbone: &BackboneI
         let message = format!("task `{name}` has {rows} training row: a search needs at least 2, one for each part");
         return Err(Error::invalid("task", message));
     }
+    length(&request.training(), &task)?;
     let space = request.space.space(&backbone.shape).map_err(structure("space"))?;
     request.budget.resolve(&space, backbone.parameters).map_err(structure("budget"))?;
     for budget in &request.more_budgets {
         budget.resolve(&space, backbone.parameters).map_err(structure("more_budgets"))?;
     }
     if let Some(source) = &mut request.warm_start {
-        // the structure that the task stands for now
-        let found = transfer_source(registry, "warm_start", source, &backbone.shape)?;
-        if found.probabilities_of(space.modules()).iter().all(Option::is_none) {
-            let id = found.id;
+        // the search that the task or the structure stands for now
+        let Source { structure, search } = source_of(registry, "warm_start", source, &backbone.shape, Some(&space))?;
+        let search = match request.warm_start_search {
+            Some(created) => structure.searched_at(created).cloned(),
+            None => search,
+        };
+        let told = search.filter(|search| search.probabilities_of(space.modules()).iter().any(Option::is_some));
+        let Some(search) = told else {
+            let id = structure.id;
             let message = format!("structure {id} tells no probability of a module of this space: name another one");
             return Err(Error::invalid("warm_start", message));
-        }
-        *source = found.id;
+        };
+        request.warm_start_search = Some(search.created);
+        *source = structure.id;
     }
     adapter_name(request.adapter_name(), backbone)
 }
 
 fn retrain(request: &mut RetrainRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
-    pin_task("task", &request.task, &mut request.task_digest, registry)?;
+    let task = pin_task("task", &request.task, &mut request.task_digest, registry)?;
+    length(&request.training(), &task)?;
     let space = request.space.space(&backbone.shape).map_err(structure("space"))?;
     match (request.baseline(), request.budget) {
         (Some(Baseline::Random), Some(budget)) => {
@@ -69,10 +89,12 @@ fn retrain(request: &mut RetrainRequest, registry: &Registry, backbone: &Backbon
 }
 
 fn transfer(request: &mut TransferRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
-    pin_task("target", &request.target, &mut request.task_digest, registry)?;
-    // named after what was asked for, before it becomes the structure that a task stands for now
-    request.adapter = Some(request.adapter_name());
-    request.source = transfer_source(registry, "source", &request.source, &backbone.shape)?.id;
+    let task = pin_task("target", &request.target, &mut request.task_digest, registry)?;
+    length(&request.training(), &task)?;
+    let Source { structure, search } = source_of(registry, "source", &request.source, &backbone.shape, None)?;
+    let known = |task: &String| structure.provenance.iter().any(|one| one.source_task.as_ref() == Some(task));
+    request.source_task = request.source_task.take().filter(known).or(search.and_then(|search| search.source_task));
+    request.source = structure.id;
     adapter_name(request.adapter_name(), backbone)
 }
 
@@ -111,9 +133,23 @@ pub fn structure_of(registry: &Registry, id: &str, shape: &Shape) -> Result<Stru
     Ok(found)
 }
 
-/// The structure that a transfer starts from: that of the newest search on a task, of several seeds the one of their mean p, or the
-/// one of this id. Structures chosen anew from a search's p, under another budget or objective, are found by their ids alone; `param` is the request's field that names it.
-pub fn transfer_source(registry: &Registry, param: &'static str, source: &str, shape: &Shape) -> Result<Structure> {
+/// What a transfer or a warm start begins from.
+struct Source {
+    structure: Structure,
+    /// The search that was asked for, one of those that gave the structure; none where no search did.
+    search: Option<Provenance>,
+}
+
+/// The newest search on a task, over this space if one is given, of several seeds that of their mean p; or the structure of this id
+/// with its newest search. Structures chosen anew from a search's p, under another budget or objective, are found by their ids alone;
+/// `param` is the request's field that names the source.
+fn source_of(
+    registry: &Registry,
+    param: &'static str,
+    source: &str,
+    shape: &Shape,
+    space: Option<&Space>,
+) -> Result<Source> {
     if source.is_empty() {
         return Err(Error::invalid(param, "it is empty: name a task that was searched, or a structure's id"));
     }
@@ -123,19 +159,40 @@ pub fn transfer_source(registry: &Registry, param: &'static str, source: &str, s
         page: PageRequest::all(),
         ..StructureFilter::default()
     };
-    let found = registry.structures(&filter)?.data.into_iter().filter_map(|structure| {
-        let of_task = structure.provenance.iter().filter(|p| p.source_task.as_deref() == Some(source));
-        let searched = of_task.filter(|p| matches!(p.origin, Origin::Search | Origin::Average) && p.parents.is_empty());
-        let newest = searched.map(|p| (p.created, p.seeds.len())).max()?;
-        Some((newest, structure))
-    });
-    if let Some((_, structure)) = found.max_by_key(|(newest, _)| *newest) {
-        return Ok(structure);
+    // two tasks may have found the same structure: each search counts for its own task alone
+    let mut newest: Option<Source> = None;
+    let mut elsewhere = BTreeSet::new();
+    for structure in registry.structures(&filter)?.data {
+        let of_task = |one: &&Provenance| one.source_task.as_deref() == Some(source) && one.is_search();
+        for search in structure.provenance.iter().filter(of_task) {
+            if space.is_some_and(|space| !search.is_over(space)) {
+                elsewhere.insert(search.space.clone().unwrap_or_else(|| "unnamed".into()));
+                continue;
+            }
+            let age = |search: &Provenance| (search.created, search.seeds.len());
+            if newest.as_ref().and_then(|known| known.search.as_ref()).is_none_or(|known| age(known) < age(search)) {
+                newest = Some(Source { structure: structure.clone(), search: Some(search.clone()) });
+            }
+        }
+    }
+    if let Some(found) = newest {
+        return Ok(found);
+    }
+    if let (Some(space), false) = (space, elsewhere.is_empty()) {
+        let message = format!(
+            "no search on task `{source}` was over this space `{}`, but over {}: search that space, or name a structure's id to \
+             take the p of the modules that both have",
+            space.name(),
+            elsewhere.into_iter().collect::<Vec<_>>().join(", ")
+        );
+        return Err(Error::invalid(param, message));
     }
     match registry.structure(source) {
         Ok(found) => {
             found.check_fits(shape).map_err(structure(param))?;
-            Ok(found)
+            let named = || found.provenance.iter().rev().find(|one| one.source_task.is_some());
+            let search = found.searched().or_else(named).cloned();
+            Ok(Source { structure: found, search })
         }
         Err(registry::Error::NotFound { .. }) => {
             let message = format!(
@@ -146,6 +203,27 @@ pub fn transfer_source(registry: &Registry, param: &'static str, source: &str, s
         }
         Err(error) => Err(reference(param)(error)),
     }
+}
+
+/// Refuses a task two of whose labels are one to the backbone's tokenizer.
+fn labels(param: &'static str, task: &TaskRecord, tokenizer: &dyn Tokenize) -> Result<()> {
+    let wrong = |what: String| Error::invalid(param, format!("task `{}`: {what}", task.name));
+    let definition = Definition::deserialize(&task.definition).map_err(|error| wrong(error.to_string()))?;
+    let mut known: HashMap<Vec<u32>, String> = HashMap::new();
+    for word in definition.label_words() {
+        let ids = tokenizer.encode(&word).map_err(|error| wrong(error.to_string()))?;
+        if let Some(other) = known.insert(ids, word.clone()) {
+            return Err(wrong(format!(
+                "its label words `{other}` and `{word}` have the same tokens with this backbone: choose another word for one"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses more steps over the task's rows than a run may have.
+fn length(training: &Training, task: &TaskRecord) -> Result<()> {
+    training.check_steps(training.train_rows.unwrap_or(usize::MAX).min(task.rows.train))
 }
 
 fn adapter_name(name: String, backbone: &BackboneInfo) -> Result<()> {

@@ -19,7 +19,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use check::{structure_of, transfer_source};
+pub use check::structure_of;
 pub use control::{Control, Failure, Stop};
 pub use error::{Error, Result};
 pub use progress::{

@@ -116,6 +116,9 @@ pub struct BudgetResult {
     pub parameters: usize,
     /// The structure.
     pub structure: String,
+    /// Why the budget is not filled, or not by what the search kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What a re-training gives.

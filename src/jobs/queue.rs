@@ -7,7 +7,7 @@ use super::control::StopFlag;
 use super::{Control, Error, Failure, JobEvent, JobRequest, Result, Stop, check, worker};
 use crate::{
     registry::{Idempotency, JobRecord, JobState, Registry},
-    serve::BackboneInfo,
+    serve::{BackboneInfo, Tokenize},
 };
 use serde_json::Value;
 use std::{
@@ -39,6 +39,7 @@ pub(super) struct Inner {
     pub(super) runner: Runner,
     pub(super) persist_every: Duration,
     pub(super) backbone: BackboneInfo,
+    tokenizer: Arc<dyn Tokenize>,
     most_waiting: usize,
     state: Mutex<State>,
     wake: Condvar,
@@ -55,21 +56,28 @@ struct State {
 impl Jobs {
     /// The jobs of a registry, nothing running yet; at most `most_waiting` may wait.
     ///
-    /// Requests are checked against `backbone`, which the runner is taken to work on.
-    pub fn new(registry: Registry, backbone: BackboneInfo, most_waiting: usize, runner: Runner) -> Self {
-        Self::with_interval(registry, backbone, most_waiting, runner, Duration::from_secs(1))
+    /// Requests are checked against `backbone` and its tokenizer, which the runner is taken to work on.
+    pub fn new(
+        registry: Registry,
+        backbone: BackboneInfo,
+        tokenizer: Arc<dyn Tokenize>,
+        most_waiting: usize,
+        runner: Runner,
+    ) -> Self {
+        Self::with_interval(registry, backbone, tokenizer, most_waiting, runner, Duration::from_secs(1))
     }
 
     /// The same with another least time between two stored progresses.
     pub(super) fn with_interval(
         registry: Registry,
         backbone: BackboneInfo,
+        tokenizer: Arc<dyn Tokenize>,
         most_waiting: usize,
         runner: Runner,
         persist_every: Duration,
     ) -> Self {
         let (state, wake) = (Mutex::default(), Condvar::new());
-        let inner = Arc::new(Inner { registry, runner, persist_every, backbone, most_waiting, state, wake });
+        let inner = Arc::new(Inner { registry, runner, persist_every, backbone, tokenizer, most_waiting, state, wake });
         Self(Arc::new(Worker { inner, thread: Mutex::default() }))
     }
 
@@ -93,8 +101,10 @@ impl Jobs {
     }
 
     /// Accepts a job, durably; whether it is new, as an idempotency key gives the first job again.
-    pub fn submit(&self, request: JobRequest, idempotency_key: Option<String>) -> Result<(JobRecord, bool)> {
+    pub fn submit(&self, mut request: JobRequest, idempotency_key: Option<String>) -> Result<(JobRecord, bool)> {
         let inner = self.inner();
+        // so that a request that writes out a default is the one that leaves it out
+        request.settle();
         let value =
             |request: &JobRequest| request.to_value().map_err(|error| Error::invalid("request", error.to_string()));
         let asked = |key| Ok::<_, Error>(Idempotency { key, asked: value(&request)? });
@@ -105,7 +115,7 @@ impl Jobs {
         {
             return Ok((known, false));
         }
-        let request = check::check(request, &inner.registry, &inner.backbone)?;
+        let request = check::check(request, &inner.registry, &inner.backbone, &*inner.tokenizer)?;
         {
             let state = inner.lock();
             if state.closed {

@@ -71,6 +71,9 @@ pub struct TransferRequest {
     /// A task that a structure was searched on (the newest is taken), or a structure's id; the id once the job is accepted, so that it
     /// never goes on with another one.
     pub source: String,
+    /// The task that the source was searched on; filled in when the job is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_task: Option<String>,
     /// Task to train on.
     pub target: String,
     /// Digest of the target's rows and template; filled in when the job is accepted.
@@ -213,6 +216,27 @@ pub struct Training {
     pub evaluations: usize,
 }
 
+impl Training {
+    /// Optimiser steps of a training over so many rows.
+    pub(super) fn steps(&self, rows: usize) -> usize {
+        match self.length {
+            Length::Steps(steps) => steps,
+            Length::Epochs(epochs) => epochs.saturating_mul(rows.div_ceil(self.batch_size.clamp(1, rows.max(1)))),
+        }
+    }
+
+    /// Refuses passes over this many rows that are more steps than a run may have.
+    pub(super) fn check_steps(&self, rows: usize) -> Result<()> {
+        match (self.length, self.steps(rows)) {
+            (Length::Epochs(epochs), steps) if steps > MOST_STEPS => Err(Error::invalid(
+                "epochs",
+                format!("`epochs` {epochs} over {rows} rows makes {steps} steps, more than {MOST_STEPS}: give fewer"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 macro_rules! training {
     ($($request:ty),*) => { training!(@ |request| request.batch_size; $($request),*); };
     (@ |$this:ident| $batch_size:expr; $($request:ty),*) => {$(
@@ -303,16 +327,36 @@ impl JobRequest {
 
     /// The request of a stored job.
     pub fn from_value(kind: JobKind, value: &Value) -> serde_json::Result<Self> {
-        Ok(match kind {
-            JobKind::Search => {
-                let mut request = SearchRequest::deserialize(value)?;
-                request.settle();
-                JobRequest::Search(request)
-            }
+        let mut request = match kind {
+            JobKind::Search => JobRequest::Search(Deserialize::deserialize(value)?),
             JobKind::Retrain => JobRequest::Retrain(Deserialize::deserialize(value)?),
             JobKind::Transfer => JobRequest::Transfer(Deserialize::deserialize(value)?),
             JobKind::Evaluation => JobRequest::Evaluation(Deserialize::deserialize(value)?),
-        })
+        };
+        request.settle();
+        Ok(request)
+    }
+
+    /// Fills in what the preset or the defaults say where it depends on other fields, so that the stored request tells all.
+    pub(super) fn settle(&mut self) {
+        let (steps, epochs) = match self {
+            JobRequest::Search(request) => {
+                request.settle();
+                (request.steps, &mut request.epochs)
+            }
+            JobRequest::Retrain(request) => {
+                request.adapter = Some(request.adapter_name());
+                (request.steps, &mut request.epochs)
+            }
+            JobRequest::Transfer(request) => {
+                request.adapter = Some(request.adapter_name());
+                (request.steps, &mut request.epochs)
+            }
+            JobRequest::Evaluation(_) => return,
+        };
+        if steps.is_none() {
+            epochs.get_or_insert(DEFAULT_EPOCHS);
+        }
     }
 
     /// As it is stored.

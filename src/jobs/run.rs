@@ -2,17 +2,17 @@
 
 use super::stage::{Stage, Watch};
 use super::{
-    BudgetResult, Control, EvaluationRequest, EvaluationResult, Failure, JobRequest, Length, Phase, RetrainRequest,
+    BudgetResult, Control, EvaluationRequest, EvaluationResult, Failure, JobRequest, Phase, RetrainRequest,
     RetrainResult, Runner, SearchRequest, SearchResult, Training, TransferRequest, TransferResult, structure_of,
-    transfer_source,
 };
 use crate::delta::{DeltaWeights, Layout, Metadata, Single};
 use crate::registry::{JobRecord, NewGeneration, Registry, Score, TaskRecord, TaskRef, TransferRecord};
 use crate::search::search;
-use crate::structure::{Baseline, Origin, Provenance, Structure, at_budget, average, deviation};
+use crate::structure::{Baseline, Origin, Provenance, Structure, at_budget};
 use crate::t5::{Backbone, Frozen};
 use crate::task::{Split, Task};
 use crate::train::{self, EncodedTask, delta_rows, evaluate, retrain};
+use jiff::Timestamp;
 use rand::SeedableRng;
 use std::sync::Arc;
 use std::time::Instant;
@@ -64,21 +64,21 @@ impl Run<'_> {
         let space = request.space.space(self.backbone.shape()).map_err(structure_failure)?;
         let budget = request.budget.resolve(&space, self.backbone.parameters).map_err(structure_failure)?;
         let warm_start = match &request.warm_start {
-            Some(id) => self.registry.structure(id)?.probabilities_of(space.modules()),
+            Some(id) => self.earlier(id, request.warm_start_search)?.probabilities_of(space.modules()),
             None => Vec::new(),
         };
         let mut stage = Stage::load(self.control)?;
         let resumed = stage.take_snapshot();
         let mut snapshot = resumed.as_deref();
-        for seed in request.seeds.iter().skip(stage.probabilities.len()) {
+        for seed in request.seeds.iter().skip(stage.searches().len()) {
             let rows = delta_rows(data.train.len(), request.delta_share);
-            let settings = request.settings(steps(&request.training(), rows), *seed, warm_start.clone());
+            let settings = request.settings(request.training().steps(rows), *seed, warm_start.clone());
             let mut watch = Watch::new(self.control, &stage, Phase::Search, *seed, &data);
             watch.show_space(&space, budget);
             let found = search(self.backbone, &space, budget, &data, &settings, &mut watch, snapshot.take());
             let found = found.map_err(train_failure)?;
             stage.seconds += found.seconds;
-            stage.probabilities.push(found.probabilities);
+            stage.keep(&found.logits);
         }
         let provenance = |seeds: &[u64]| Provenance {
             source_task: Some(record.name.clone()),
@@ -93,29 +93,35 @@ impl Run<'_> {
         let selection = request.selection.unwrap_or_default();
         // the structure of several searches' mean p
         let choose = |of: &[Vec<f64>], budget: usize, provenance: Provenance| {
-            let found = Structure::discretise(&space, &average(of), budget, selection, provenance);
-            let found = found.map_err(structure_failure)?;
-            let found = if of.len() > 1 { found.with_deviations(&deviation(of)) } else { found };
-            let (stored, _) = self.registry.put_structure(&found)?;
-            Ok::<_, Failure>(stored)
+            let found = Structure::discretise(&space, of, budget, selection, provenance).map_err(structure_failure)?;
+            // what a structure gives under another budget may be itself, which is no parent of its own
+            if found.provenance.iter().all(|one| !one.parents.contains(&found.id)) {
+                self.registry.put_structure(&found)?;
+            }
+            Ok::<_, Failure>(found)
         };
+        let searches = stage.searches();
         let mut structures = Vec::new();
-        for (seed, p) in request.seeds.iter().zip(&stage.probabilities) {
-            structures.push(choose(std::slice::from_ref(p), budget, provenance(&[*seed]))?.id);
+        for (seed, logits) in request.seeds.iter().zip(&searches) {
+            structures.push(choose(std::slice::from_ref(logits), budget, provenance(&[*seed]))?.id);
         }
         let structure = match request.seeds.len() {
             1 => self.registry.structure(&structures[0])?,
-            _ => choose(&stage.probabilities, budget, provenance(&request.seeds))?,
+            _ => choose(&searches, budget, provenance(&request.seeds))?,
         };
         let mut more = Vec::new();
         for other in &request.more_budgets {
             let other = other.resolve(&space, self.backbone.parameters).map_err(structure_failure)?;
             // of each seed's p; the L0 control knows no ζ
-            let anew = |p: &Vec<f64>| if request.l0.is_none() { at_budget(p, space.sizes(), other) } else { p.clone() };
-            let p: Vec<Vec<f64>> = stage.probabilities.iter().map(anew).collect();
+            let anew = |logits: &Vec<f64>| match request.l0 {
+                None => at_budget(logits, space.sizes(), other),
+                Some(_) => logits.clone(),
+            };
+            let anew: Vec<Vec<f64>> = searches.iter().map(anew).collect();
             let parents = vec![structure.id.clone()];
-            let found = choose(&p, other, Provenance { parents, ..provenance(&request.seeds) })?;
-            more.push(BudgetResult { budget: other, parameters: found.parameters(), structure: found.id });
+            let found = choose(&anew, other, Provenance { parents, ..provenance(&request.seeds) })?;
+            let note = found.provenance[0].note.clone();
+            more.push(BudgetResult { budget: other, parameters: found.parameters(), structure: found.id, note });
         }
         let search_seconds = stage.seconds;
         let mut result = SearchResult {
@@ -141,6 +147,14 @@ impl Run<'_> {
             result.retrain_seconds = Some(started.elapsed().as_secs_f64());
         }
         Ok(result)
+    }
+
+    /// The search of a structure whose p were asked for.
+    fn earlier(&self, id: &str, created: Option<Timestamp>) -> Result<Provenance, Failure> {
+        let structure = self.registry.structure(id)?;
+        let search = created.map_or_else(|| structure.searched(), |created| structure.searched_at(created));
+        let gone = || Failure::new("search_not_found", format!("structure {id} no longer tells the p of that search"));
+        search.cloned().ok_or_else(gone)
     }
 
     fn retrain(&self, request: &RetrainRequest) -> Result<RetrainResult, Failure> {
@@ -170,7 +184,7 @@ impl Run<'_> {
 
     fn transfer(&self, request: &TransferRequest) -> Result<TransferResult, Failure> {
         let training = request.training();
-        let structure = transfer_source(self.registry, "source", &request.source, self.backbone.shape())
+        let structure = structure_of(self.registry, &request.source, self.backbone.shape())
             .map_err(|error| Failure::new("structure_not_found", error.to_string()))?;
         let adapter = request.adapter_name();
         let mut stage = Stage::load(self.control)?;
@@ -191,9 +205,8 @@ impl Run<'_> {
         self.registry.move_alias(&adapter, LATEST, &digest, crate::registry::Expected::Anything)?;
         let scores: Vec<f64> = stage.trained.iter().map(|(_, score, _)| *score).collect();
         let (score_mean, score_std) = mean_and_deviation(&scores);
-        let searched_on = structure.provenance.iter().rev().find_map(|provenance| provenance.source_task.clone());
         self.registry.put_transfer(&TransferRecord {
-            source_task: searched_on,
+            source_task: request.source_task.clone(),
             source_structure: structure.id.clone(),
             target_task: request.target.clone(),
             seeds: request.seeds.clone(),
@@ -222,8 +235,11 @@ impl Run<'_> {
         let record = self.task_record(&request.task, request.task_digest.as_deref())?;
         let data = self.encode(self.read_task(&record)?, request.max_source_tokens)?;
         let started = Instant::now();
+        let stage = Stage::default();
+        let mut watch = Watch::new(self.control, &stage, Phase::Evaluate, 0, &data);
+        watch.evaluating();
         let score = |deltas: &dyn crate::t5::Deltas| {
-            evaluate(self.backbone, deltas, &data, request.split, request.rows).map_err(train_failure)
+            evaluate(self.backbone, deltas, &data, request.split, request.rows, &watch).map_err(train_failure)
         };
         let (found, generation) = match &request.adapter {
             None => (score(&Frozen)?, None),
@@ -260,7 +276,7 @@ impl Run<'_> {
         aliases: &[&str],
     ) -> Result<Kept, Failure> {
         let settings = train::Settings {
-            steps: steps(training, data.train.len()),
+            steps: training.steps(data.train.len()),
             batch_size: training.batch_size,
             learning_rate: training.learning_rate,
             evaluations: training.evaluations,
@@ -276,7 +292,7 @@ impl Run<'_> {
         let layout = Layout::new(&self.backbone.positions, &structure.modules).map_err(structure_failure)?;
         let device = self.backbone.model.device();
         let single = Single::new(&layout, trained.values.clone(), self.backbone.positions.len(), device);
-        let test = evaluate(self.backbone, &single, data, Split::Test, None).map_err(train_failure)?;
+        let test = evaluate(self.backbone, &single, data, Split::Test, None, &watch).map_err(train_failure)?;
         let metric = data.task.definition.metric.as_str();
         let score = Score { metric: metric.into(), value: test.score, split: Split::Test.as_str().into() };
         let metadata = Metadata {
@@ -363,14 +379,6 @@ impl Run<'_> {
 
     fn encode(&self, task: Task, max_source_tokens: usize) -> Result<EncodedTask, Failure> {
         EncodedTask::new(task, self.backbone, max_source_tokens).map_err(train_failure)
-    }
-}
-
-/// Optimiser steps of a training over so many rows.
-fn steps(training: &Training, rows: usize) -> usize {
-    match training.length {
-        Length::Steps(steps) => steps,
-        Length::Epochs(epochs) => epochs * rows.div_ceil(training.batch_size.clamp(1, rows.max(1))),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     search::{DevGates, Masks, Order, Settings},
     structure::{Budget, Selection},
 };
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Settings under one name; a field that a request gives itself goes before them.
@@ -88,6 +89,11 @@ pub struct SearchRequest {
     /// A task that a structure was searched on, or a structure's id, whose p the structural parameters start from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_start: Option<String>,
+    /// When the search was accepted whose p are taken, as another one may have found the same structure; filled in when the job is
+    /// accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub warm_start_search: Option<Timestamp>,
     /// Batches by which each module's saliency is measured before the first step, for the structural parameters to start from; they
     /// start at 0 if it is 0. Excludes `warm_start`.
     #[serde(default)]
@@ -157,6 +163,7 @@ impl SearchRequest {
         self.batch_size.get_or_insert(batch_size);
         self.dropout.get_or_insert(dropout);
         self.dropout_masks.get_or_insert(masks);
+        self.adapter = Some(self.adapter_name());
     }
 
     /// Rows of a step.

@@ -12,8 +12,8 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 /// What a job keeps beside the snapshot of its present run.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Stage {
-    /// p of every search that is done.
-    pub(super) probabilities: Vec<Vec<f64>>,
+    /// Logits of p of every search that is done; none where it pruned.
+    logits: Vec<Vec<Option<f64>>>,
     /// Generation, test score and dev score of every training that is done.
     pub(super) trained: Vec<(String, f64, f64)>,
     /// What the scores are.
@@ -30,6 +30,17 @@ impl Stage {
         let Some(bytes) = control.resume_checkpoint()? else { return Ok(Self::default()) };
         Self::from_bytes(&bytes)
             .ok_or_else(|| Failure::new("checkpoint_invalid", "the checkpoint cannot be read: submit the job again"))
+    }
+
+    /// Keeps the logits of a search that is done, −∞ where it pruned.
+    pub(super) fn keep(&mut self, logits: &[f64]) {
+        self.logits.push(logits.iter().map(|logit| Some(*logit).filter(|logit| logit.is_finite())).collect());
+    }
+
+    /// Those of every search that is done.
+    pub(super) fn searches(&self) -> Vec<Vec<f64>> {
+        let each = |of: &Vec<Option<f64>>| of.iter().map(|logit| logit.unwrap_or(f64::NEG_INFINITY)).collect();
+        self.logits.iter().map(each).collect()
     }
 
     /// The snapshot of the run that was under way, once.
@@ -134,10 +145,11 @@ mod tests {
 
     #[test]
     fn a_stage_round_trips() {
-        let stage = Stage { probabilities: vec![vec![0.25]], metric: "f1".into(), ..Stage::default() };
+        let mut stage = Stage { metric: "f1".into(), ..Stage::default() };
+        stage.keep(&[0.25, f64::NEG_INFINITY]);
         let mut read = Stage::from_bytes(&stage.to_bytes(b"snapshot")).unwrap();
         assert_eq!(read.take_snapshot().as_deref(), Some(&b"snapshot"[..]));
-        assert_eq!((read.probabilities, read.metric), (vec![vec![0.25]], "f1".into()));
+        assert_eq!((read.searches(), read.metric), (vec![vec![0.25, f64::NEG_INFINITY]], "f1".into()));
         assert!(Stage::from_bytes(b"\xff\0\0\0{}").is_none());
     }
 }

@@ -1,10 +1,11 @@
 //! The queue with runners that do what a channel tells them: nothing here sleeps or polls.
 
 use super::*;
+use crate::t5::{TextPart, TextStream};
 use crate::{
     registry::{JobKind, JobRecord, JobState, NewTask, Registry, TaskRows},
-    serve::BackboneInfo,
-    structure::Shape,
+    serve::{BackboneInfo, Tokenize},
+    structure::{DeltaModule, ModuleProbability, Origin, Provenance, Shape, Space, Structure},
 };
 use serde_json::{Value, json};
 use std::{
@@ -51,14 +52,38 @@ fn backbone() -> BackboneInfo {
     }
 }
 
+/// A tokenizer that does not tell capitals apart.
+struct Small;
+
+impl Tokenize for Small {
+    fn encode(&self, text: &str) -> crate::serve::Result<Vec<u32>> {
+        Ok(text.to_lowercase().bytes().map(u32::from).collect())
+    }
+
+    fn decode(&self, _: &[u32]) -> crate::serve::Result<String> {
+        unreachable!("jobs decode nothing")
+    }
+
+    fn push(&self, _: &mut TextStream, _: u32) -> crate::serve::Result<TextPart> {
+        unreachable!("jobs decode nothing")
+    }
+
+    fn finish(&self, _: &mut TextStream) -> crate::serve::Result<TextPart> {
+        unreachable!("jobs decode nothing")
+    }
+}
+
 impl Bench {
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let registry = Registry::open(home.path()).unwrap();
         let rows = registry.put_blob_bytes(b"rows").unwrap();
-        for (name, train) in [("sst2", 2), ("single", 1)] {
+        for (name, train, word) in [("sst2", 2, "no"), ("single", 1, "no"), ("twins", 2, "Yes")] {
+            let labels = json!([{"value": "0", "word": word}, {"value": "1", "word": "yes"}]);
+            let target = json!({"kind": "classification", "labels": labels});
+            let definition = json!({"name": name, "template": "{text}", "metric": "accuracy", "target": target});
             let rows_of = TaskRows { train, dev: 1, test: 1 };
-            let new = NewTask { name: name.into(), definition: json!({}), rows: rows_of, builtin: false };
+            let new = NewTask { name: name.into(), definition, rows: rows_of, builtin: false };
             registry.put_task(new, &rows).unwrap();
         }
         Self::over(home, registry)
@@ -90,7 +115,7 @@ impl Bench {
             }
         });
         let hour = Duration::from_secs(3600);
-        let jobs = Jobs::with_interval(registry.clone(), backbone(), 3, runner, hour);
+        let jobs = Jobs::with_interval(registry.clone(), backbone(), Arc::new(Small), 3, runner, hour);
         Self { jobs, registry, steps, started, home }
     }
 
@@ -180,6 +205,12 @@ fn a_waiting_job_is_cancelled_at_once_and_a_running_one_at_its_next_step() {
     assert_eq!(bench.next_start().0, three.id);
     bench.tell(Step::Finish(Value::Null));
     bench.ended(&three.id);
+    let four = bench.submit();
+    bench.next_start();
+    assert!(bench.jobs.cancel(&four.id).unwrap().cancel_requested);
+    bench.tell(Step::Finish(Value::Null));
+    let four = bench.ended(&four.id);
+    assert_eq!((four.state, four.cancel_requested), (JobState::Succeeded, false), "the wish came too late");
     let conflict = bench.jobs.cancel(&three.id).unwrap_err().to_string();
     assert!(conflict.contains("succeeded and cannot become cancelled"), "{conflict}");
 }
@@ -253,6 +284,24 @@ fn a_job_that_kills_the_server_again_and_again_is_given_up() {
     assert_eq!(bench.ended(&job.id).state, JobState::Succeeded);
 }
 
+/// A job that came to a new checkpoint before each kill goes on; one that stays at the same checkpoint is given up.
+#[test]
+fn a_job_that_comes_further_is_not_given_up() {
+    let mut bench = Bench::new();
+    let job = bench.submit();
+    for (kill, checkpoint) in [b"1", b"2", b"3", b"4", b"5", b"6", b"6", b"6", b"6", b"6"].iter().enumerate() {
+        bench.registry.update_job(&job.id, |job| job.state = JobState::Running).unwrap();
+        bench.registry.set_checkpoint(&job.id, *checkpoint).unwrap();
+        bench = bench.restart();
+        bench.jobs.start(false).unwrap();
+        let attempts = bench.registry.job(&job.id).unwrap().attempts;
+        assert_eq!(attempts as usize, 1 + kill.saturating_sub(5), "after kill {kill}");
+    }
+    let bench = bench.restart();
+    bench.jobs.start(true).unwrap();
+    assert_eq!(bench.ended(&job.id).error.unwrap().code, "job_keeps_crashing");
+}
+
 #[test]
 fn progress_reaches_watchers_always_and_the_store_seldom() {
     let bench = Bench::new();
@@ -290,11 +339,70 @@ fn the_same_key_gives_the_same_job_and_too_many_are_refused() {
     let (first, new) = submit("5%", Some("k")).unwrap();
     assert!(new);
     assert_eq!(submit("5%", Some("k")).unwrap(), (first.clone(), false));
+    let plain = json!({"task": "sst2", "budget": "5%"});
+    let written = json!({
+        "task": "sst2", "budget": "5.0%", "order": "first", "selection": "exact", "batch_size": 16, "dropout": 0.0, "epochs": 5,
+        "adapter": "sst2", "space": "mix", "seeds": [0],
+    });
+    for value in [plain, written] {
+        // as the interface reads it
+        let sent = JobRequest::Search(serde_json::from_value(value).unwrap());
+        assert_eq!(bench.jobs.submit(sent, Some("k".into())).unwrap(), (first.clone(), false));
+    }
     assert!(submit("6%", Some("k")).unwrap_err().to_string().contains("`k` was used"));
     submit("5%", None).unwrap();
     submit("5%", None).unwrap();
     assert!(matches!(submit("5%", None), Err(Error::TooMany { waiting: 3 })));
     assert_eq!(submit("5%", Some("k")).unwrap(), (first, false), "it takes no place");
+}
+
+/// A search's structure of these modules, which are chosen at p whatever the task.
+fn found(task: &str, space: &str, p: f64, created: i64) -> Structure {
+    let space = Space::built_in(space, &Shape::small()).unwrap();
+    let modules = space.modules()[..2].to_vec();
+    let entry = |(module, parameters): (&DeltaModule, &usize)| ModuleProbability {
+        module: module.clone(),
+        p,
+        deviation: None,
+        logits: Vec::new(),
+        parameters: *parameters,
+    };
+    let provenance = Provenance {
+        source_task: Some(task.into()),
+        space: Some(space.name().into()),
+        created: jiff::Timestamp::from_second(created).unwrap(),
+        probabilities: space.modules().iter().zip(space.sizes()).map(entry).collect(),
+        ..Provenance::new(Origin::Search)
+    };
+    Structure::new(&Shape::small(), modules, provenance).unwrap()
+}
+
+/// Two tasks' searches that chose the same modules are one structure: each task stands for its own search, over the space asked for.
+#[test]
+fn a_task_stands_for_its_own_search() {
+    let bench = Bench::new();
+    for (task, space, p, created) in
+        [("sst2", "mix", 0.9, 1), ("single", "mix", 0.1, 2), ("sst2", "lora", 0.5, 3), ("single", "lora", 0.2, 4)]
+    {
+        bench.registry.put_structure(&found(task, space, p, created)).unwrap();
+    }
+    let submit =
+        |kind, value| bench.jobs.submit(JobRequest::from_value(kind, &value).unwrap(), None).unwrap().0.request;
+    let accepted = |space: &str| {
+        let value = json!({"task": "sst2", "budget": "5%", "warm_start": "sst2", "space": space});
+        let job = submit(JobKind::Search, value);
+        let again = submit(JobKind::Search, job.clone());
+        assert_eq!(again, job, "what was accepted says which search");
+        let structure = bench.registry.structure(job["warm_start"].as_str().unwrap()).unwrap();
+        let created = serde_json::from_value(job["warm_start_search"].clone()).unwrap();
+        let search = structure.searched_at(created).unwrap();
+        (search.source_task.clone().unwrap(), search.probabilities[0].p)
+    };
+    assert_eq!(accepted("mix"), ("sst2".into(), 0.9));
+    let job = submit(JobKind::Transfer, json!({"source": "sst2", "target": "sst2"}));
+    assert_eq!(job["source_task"], "sst2");
+    let full = json!({"task": "sst2", "budget": "5%", "warm_start": "sst2", "space": "full"});
+    refused(&bench, JobKind::Search, full, "warm_start", "was over this space `full`, but over lora, mix");
 }
 
 /// One line a case: the request, the field at fault, and a part of the message.
@@ -313,6 +421,16 @@ fn requests_are_checked_against_registry_and_backbone() {
     check(Search, json!({"task": "cola", "budget": "5%"}), "task", "no task `cola`");
     check(Search, json!({"task": "single", "budget": "5%"}), "task", "1 training row: a search needs at least 2");
     check(Search, json!({"task": "sst2", "budget": 1}), "budget", "smallest module");
+    let same = "task `twins`: its label words `Yes` and `yes` have the same tokens";
+    check(Search, json!({"task": "twins", "budget": "5%"}), "task", same);
+    check(Retrain, json!({"task": "twins", "structure": "lnfit"}), "task", same);
+    check(Transfer, json!({"source": "mr", "target": "twins"}), "target", same);
+    check(Evaluation, json!({"task": "twins"}), "task", same);
+    let most = 100_000_000;
+    let of = "`epochs` 100000000 over 2 rows makes 200000000 steps, more than 100000000";
+    check(Search, json!({"task": "sst2", "budget": "5%", "epochs": most, "batch_size": 1}), "epochs", of);
+    check(Retrain, json!({"task": "sst2", "structure": "lnfit", "epochs": most, "batch_size": 1}), "epochs", of);
+    check(Transfer, json!({"source": "mr", "target": "sst2", "epochs": most, "batch_size": 1}), "epochs", of);
     check(Search, json!({"task": "sst2", "budget": "5%", "space": "mxi"}), "space", "unknown space `mxi`");
     check(Search, json!({"task": "sst2", "budget": "5%", "adapter": "a/b"}), "adapter", "not a valid name");
     check(Search, json!({"task": "sst2", "budget": "5%", "task_digest": "00"}), "task_digest", "was replaced");

@@ -15,7 +15,7 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
-/// Interruptions without a graceful stop after which a job is taken to be their cause.
+/// Interruptions without a graceful stop or a new checkpoint after which a job is taken to be their cause.
 const MOST_ATTEMPTS: u32 = 5;
 
 /// Differentiating a deep graph recurses; a spawned thread's 2 MiB may be too little for it.
@@ -45,7 +45,9 @@ fn work(inner: &Inner, id: &str, stop: &Arc<StopFlag>, pool: Option<&ThreadPool>
             job.state = if crashes { JobState::Failed } else { JobState::Running };
             job.error = crashes.then(|| JobError {
                 code: "job_keeps_crashing".into(),
-                message: format!("the server died {MOST_ATTEMPTS} times while this job ran; resume it to try again"),
+                message: format!(
+                    "the server died {MOST_ATTEMPTS} times at this job's checkpoint; resume it to try again"
+                ),
             });
         }
     })?;

@@ -61,7 +61,7 @@ pub fn fine_tune(
         optimiser.step(&mut parameters.values, &gradient, rate, 0.0);
         losses.push(loss);
         if evaluates_after(step, settings.steps, settings.evaluations) {
-            let dev = evaluate(&parameters.backbone(backbone)?, &Frozen, data, Split::Dev, None)?;
+            let dev = evaluate(&parameters.backbone(backbone)?, &Frozen, data, Split::Dev, None, observer)?;
             let found = (dev.score, -dev.loss);
             if best_score.is_none_or(|best| found > best) {
                 (best, best_score, best_step) = (parameters.values.clone(), Some(found), step);
@@ -155,7 +155,7 @@ mod tests {
         let (first, last) = (mean(&tuned.losses[..5]), mean(&tuned.losses[55..]));
         assert!(last < 0.7 * first, "{first} -> {last}");
         let dev = |parameters: &Parameters| {
-            evaluate(&parameters.backbone(&backbone).unwrap(), &Frozen, &data, Split::Dev, None).unwrap()
+            evaluate(&parameters.backbone(&backbone).unwrap(), &Frozen, &data, Split::Dev, None, &Unobserved).unwrap()
         };
         assert_eq!((tuned.dev_score, tuned.best_step % 15), (dev(&tuned.parameters).score, 0));
         assert!(dev(&tuned.parameters).loss < dev(&parameters).loss);

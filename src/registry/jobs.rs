@@ -121,9 +121,9 @@ pub struct JobRecord {
     pub asked: Option<Value>,
     /// Blob from which it goes on.
     pub checkpoint: Option<Digest>,
-    /// How often an interruption put it back into the queue.
+    /// How often an interruption put it back into the queue since its last new checkpoint.
     pub attempts: u32,
-    /// Whether a user asked for its end while it ran; holds across a restart.
+    /// Whether a user asked for its end while it ran; holds across a restart, and until it ends otherwise.
     pub cancel_requested: bool,
 }
 
@@ -256,7 +256,8 @@ impl Registry {
         Ok(job)
     }
 
-    /// Stores the bytes from which a job goes on after an interruption, in place of the former ones.
+    /// Stores the bytes from which a job goes on after an interruption, in place of the former ones. A job that came further than
+    /// those is no job that keeps crashing: its attempts are counted anew.
     pub fn set_checkpoint(&self, id: &str, bytes: &[u8]) -> Result<JobRecord> {
         let blob = self.put_blob_bytes(bytes)?;
         let mut write = self.store().write();
@@ -268,6 +269,7 @@ impl Registry {
         if before == job.checkpoint {
             return Ok(job);
         }
+        job.attempts = 0;
         if let Some(before) = &before {
             write.remove(&BLOB_USERS, &user_key(before, &owner(id)))?;
         }
@@ -344,7 +346,11 @@ impl JobRecord {
                 self.cancel_requested = false;
             }
             JobState::Running => self.started = Some(now),
-            JobState::Succeeded | JobState::Failed | JobState::Cancelled => self.finished = Some(now),
+            JobState::Cancelled => self.finished = Some(now),
+            JobState::Succeeded | JobState::Failed => {
+                self.finished = Some(now);
+                self.cancel_requested = false; // it came too late
+            }
         }
     }
 }

@@ -135,8 +135,13 @@ mod tests {
         let path = |layer| format!("encoder.block.{layer}.layer.0.layer_norm");
         let modules: Vec<_> = (0..layers).map(|layer| DeltaModule::new(path(layer), Kind::Bitfit)).collect();
         let mut provenance = Provenance::new(Origin::Search);
-        let entry =
-            |module: &DeltaModule| ModuleProbability { module: module.clone(), p: 0.5, deviation: None, parameters: 8 };
+        let entry = |module: &DeltaModule| ModuleProbability {
+            module: module.clone(),
+            p: 0.5,
+            deviation: None,
+            logits: Vec::new(),
+            parameters: 8,
+        };
         provenance.probabilities = modules.iter().map(entry).collect();
         Structure::new(&shape, modules, provenance).unwrap()
     }

@@ -3,7 +3,7 @@
 use super::Settings;
 use super::state::State;
 use super::step::Bilevel;
-use crate::structure::Space;
+use crate::structure::{Space, sigmoid};
 use crate::t5::Backbone;
 use crate::task::Split;
 use crate::train::{
@@ -17,6 +17,8 @@ use std::time::Instant;
 pub struct Found {
     /// p of every module of the space, from the α with the best dev score; 0 where a module was pruned.
     pub probabilities: Vec<f64>,
+    /// Their logits, from which p under another budget follows; −∞ where a module was pruned.
+    pub logits: Vec<f64>,
     /// That score.
     pub dev_score: f64,
     /// The step after which it was taken.
@@ -46,7 +48,7 @@ pub fn search(
     while state.step < settings.steps {
         let mut report = run.step(&mut state)?;
         if evaluates_after(state.step, settings.steps, settings.evaluations) {
-            report.probabilities = Some(run.evaluate(&mut state)?);
+            report.probabilities = Some(run.evaluate(&mut state, observer)?);
         }
         report.dev_score = state.best_score.map(|(score, _)| score);
         if observer.step(&report, &|| state.to_checkpoint().to_bytes()) == Flow::Stop && state.step < settings.steps {
@@ -54,8 +56,10 @@ pub fn search(
         }
     }
     let (dev_score, _) = state.best_score.expect("the last step is evaluated");
+    let logits = run.bilevel.logits(&state.best_alpha)?;
     Ok(Found {
-        probabilities: run.bilevel.probabilities(&state.best_alpha)?,
+        probabilities: logits.iter().copied().map(sigmoid).collect(),
+        logits,
         dev_score,
         best_step: state.best_step,
         losses: state.losses,
@@ -130,10 +134,10 @@ impl<'a> Run<'a> {
     }
 
     /// Scores dev, keeps the best α and drops modules whose p has collapsed; gives p.
-    fn evaluate(&self, state: &mut State) -> Result<Vec<f64>> {
-        let p = self.bilevel.probabilities(&state.alpha)?;
+    fn evaluate(&self, state: &mut State, observer: &dyn Observer) -> Result<Vec<f64>> {
+        let p: Vec<f64> = self.bilevel.logits(&state.alpha)?.into_iter().map(sigmoid).collect();
         let single = self.bilevel.evaluated(&state.values, &p)?;
-        let dev = evaluate(self.backbone, &single, self.data, Split::Dev, None)?;
+        let dev = evaluate(self.backbone, &single, self.data, Split::Dev, None, observer)?;
         let found = (dev.score, -dev.loss);
         if state.best_score.is_none_or(|best| found > best) {
             (state.best_alpha, state.best_score, state.best_step) = (state.alpha.clone(), Some(found), state.step);

@@ -172,10 +172,13 @@ impl<'a> Bilevel<'a> {
         })
     }
 
-    /// p of every module of the space, 0 where it is searched no further.
-    pub(super) fn probabilities(&self, alpha: &[f32]) -> Result<Vec<f64>> {
+    /// The logit of p of every module of the space, −∞ where it is searched no further.
+    pub(super) fn logits(&self, alpha: &[f32]) -> Result<Vec<f64>> {
         let live = self.live(alpha)?;
-        Ok(live.spread(&live.gate.told(&live.pick(alpha)), self.modules.len()))
+        let mut all = vec![f64::NEG_INFINITY; self.modules.len()];
+        let (logits, _) = live.gate.logits(&live.pick(alpha));
+        live.modules.iter().zip(logits).for_each(|(module, logit)| all[*module] = logit);
+        Ok(all)
     }
 
     /// All modules of the space with the gates of a dev evaluation at these p.
@@ -195,14 +198,22 @@ impl<'a> Bilevel<'a> {
         }
     }
 
-    /// Searches those modules no further whose p has collapsed, of whose α nothing is left then.
+    /// Searches those modules no further whose p has collapsed, of whose α nothing is left then: the least likely first, as long as
+    /// what remains can fill the budget and one of it fits.
     pub(super) fn prune(&self, state: &mut State, p: &[f64]) {
         let share = self.gate.budget / self.gate.sizes.iter().sum::<f64>();
         // the likeliest stays, whatever its p: the L0 control may close all gates
         let most = p.iter().copied().fold(0.0, f64::max);
         let least = (self.settings.prune_below * share).min(most);
-        let collapsed = p.iter().zip(&mut state.alpha).filter(|(p, _)| **p < least);
-        collapsed.for_each(|(_, alpha)| *alpha = f32::NEG_INFINITY);
+        let mut collapsed: Vec<_> = searched(&state.alpha).filter(|module| p[*module] < least).collect();
+        collapsed.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
+        let size = |module: usize| self.gate.sizes[module];
+        for module in collapsed {
+            let rest: Vec<_> = searched(&state.alpha).filter(|other| *other != module).map(size).collect();
+            if rest.iter().sum::<f64>() >= self.gate.budget && rest.iter().any(|size| *size <= self.gate.budget) {
+                state.alpha[module] = f32::NEG_INFINITY;
+            }
+        }
     }
 
     /// Goes on with the modules that the state still searches.

@@ -26,7 +26,7 @@ pub use kind::{DeltaModule, Init, Kind, KindName, TensorSpec};
 pub use position::{PositionId, Positions, Site};
 pub use provenance::{ModuleProbability, Origin, Provenance};
 pub use reach::{MeasuredCost, Reach, Serving, reads_source};
-pub use selection::{Selection, at_budget, average, choose, chosen_probability, deviation, random};
+pub use selection::{Selection, at_budget, average, choose, chosen_probability, deviation, logit, random, sigmoid};
 pub use shape::Shape;
 pub use space::{Space, SpaceSummary, Total};
 pub use space_file::{Rule, SpaceFile};

@@ -64,24 +64,43 @@ pub fn average(of: &[Vec<f64>]) -> Vec<f64> {
     (0..length).map(|i| of.iter().map(|p| p[i]).sum::<f64>() / count).collect()
 }
 
-/// p under another budget: all logits shifted alike, so that Σ p_i |δ_i| is the budget, or just below it. That is ζ solved anew
-/// over the same structural parameters, whatever τ is. A p of 0 or 1 stays what it is.
-pub fn at_budget(p: &[f64], sizes: &[usize], budget: usize) -> Vec<f64> {
-    let at = |shift: f64| {
-        let shifted = |p: &f64| 1.0 / (1.0 + (1.0 / p - 1.0) * (-shift).exp()); // σ(logit p + shift)
-        p.iter().map(|p| if *p > 0.0 { shifted(p) } else { 0.0 }).collect::<Vec<_>>()
-    };
-    let size = |p: &[f64]| p.iter().zip(sizes).map(|(p, size)| p * *size as f64).sum::<f64>();
-    let (mut low, mut high) = (-300.0, 300.0); // logits reach from −200 to 37
-    for _ in 0..80 {
+/// Logits are not let below this, so that only what was pruned has p 0.
+const FLOOR: f64 = -200.0;
+
+/// p of a logit; 0 at −∞, which is a module that a search pruned.
+pub fn sigmoid(logit: f64) -> f64 {
+    if logit == f64::NEG_INFINITY {
+        return 0.0;
+    }
+    let x = logit.max(FLOOR);
+    if x >= 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) }
+}
+
+/// The logit of p.
+pub fn logit(p: f64) -> f64 {
+    (p / (1.0 - p)).ln()
+}
+
+/// The logits of p under another budget: all shifted alike, so that Σ p_i |δ_i| is the budget, or just below it. That is ζ solved
+/// anew over the same structural parameters, whatever τ is. Where p is 0 or 1 by its logit it stays that.
+pub fn at_budget(logits: &[f64], sizes: &[usize], budget: usize) -> Vec<f64> {
+    let at = |shift: f64| logits.iter().map(move |logit| logit + shift);
+    let size = |shift: f64| at(shift).zip(sizes).map(|(logit, size)| sigmoid(logit) * *size as f64).sum::<f64>();
+    let finite = || logits.iter().copied().filter(|logit| logit.is_finite());
+    // from where all p are as good as 0 to where all are as good as 1
+    let mut low = -300.0 - finite().fold(0.0, f64::max);
+    let mut high = 300.0 - finite().fold(0.0, f64::min);
+    loop {
         let middle = f64::midpoint(low, high);
-        if size(&at(middle)) > budget as f64 {
+        if middle <= low || middle >= high {
+            return at(low).collect();
+        }
+        if size(middle) > budget as f64 {
             high = middle;
         } else {
             low = middle;
         }
     }
-    at(low)
 }
 
 /// Sample standard deviation of several p of each module over the same space; 0 for one.
@@ -211,7 +230,8 @@ mod tests {
             let (budget, before) = ((shares.1 * total) as usize, solve(shares.0 * total));
             // nearer to 1, a p does not hold its logit any more
             prop_assume!(before.iter().all(|p| *p < 1.0 - 1e-8));
-            let found = at_budget(&before, &sizes, budget);
+            let before: Vec<_> = before.into_iter().map(logit).collect();
+            let found: Vec<_> = at_budget(&before, &sizes, budget).into_iter().map(sigmoid).collect();
             prop_assert!(size(&found) <= budget as f64);
             for (found, wanted) in found.iter().zip(solve(budget as f64)) {
                 prop_assert!((found - wanted).abs() < 1e-6, "{found} {wanted}");

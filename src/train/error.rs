@@ -50,7 +50,7 @@ pub enum Error {
     /// A checkpoint that is not of this run.
     #[error("the checkpoint cannot be used: {0}")]
     Checkpoint(String),
-    /// The observer stopped the run.
+    /// The observer stopped the run: after this step, or at 0 before the first one or in an evaluation.
     #[error("stopped at step {0}")]
     Stopped(usize),
 }

@@ -1,7 +1,7 @@
 //! Scoring of label words, and a task's metric over a split.
 
 use super::below::Below;
-use super::{EncodedTask, Example, Result, side_by_side};
+use super::{EncodedTask, Error, Example, Flow, Observer, Result, side_by_side};
 use crate::t5::{Backbone, Deltas, Encoded, Question, Sources, score_targets};
 use crate::task::Split;
 
@@ -30,15 +30,16 @@ fn label_scores(
     Ok(score_targets(backbone, Sources::Encoded(encoded, deltas), &questions, deltas)?)
 }
 
-/// The task's score on the first `rows` rows of a split, or on all.
+/// The task's score on the first `rows` rows of a split, or on all; the observer is asked before each pass.
 pub fn evaluate(
     backbone: &Backbone,
     deltas: &dyn Deltas,
     data: &EncodedTask,
     split: Split,
     rows: Option<usize>,
+    observer: &dyn Observer,
 ) -> Result<Evaluation> {
-    evaluate_from(backbone, deltas, data, split, rows, None)
+    evaluate_from(backbone, deltas, data, split, rows, None, observer)
 }
 
 /// The same, from what is kept of the split's rows below the lowest module.
@@ -49,6 +50,7 @@ pub(super) fn evaluate_from(
     split: Split,
     rows: Option<usize>,
     below: Option<&Below>,
+    observer: &dyn Observer,
 ) -> Result<Evaluation> {
     let examples = data.split(split);
     let examples = &examples[..rows.unwrap_or(examples.len()).min(examples.len())];
@@ -59,6 +61,9 @@ pub(super) fn evaluate_from(
     let mut loss = 0.0;
     let passes: Vec<&[usize]> = order.chunks((PASS_ROWS / data.candidates.len()).max(1)).collect();
     let found = side_by_side(backbone.model.device(), &passes, |rows| {
+        if observer.flow() == Flow::Stop {
+            return Err(Error::Stopped(0));
+        }
         let sources: Vec<_> = rows.iter().map(|row| examples[*row].source.as_slice()).collect();
         let batch = backbone.model.batch(&sources)?;
         let encoded = match below {

@@ -136,7 +136,7 @@ pub fn retrain(
         state.step += 1;
         if evaluates_after(state.step, settings.steps, settings.evaluations) {
             let single = Single::new(&layout, state.values.clone(), backbone.positions.len(), backbone.model.device());
-            let dev = evaluate_from(backbone, &single, data, Split::Dev, None, below_dev.as_ref())?;
+            let dev = evaluate_from(backbone, &single, data, Split::Dev, None, below_dev.as_ref(), observer)?;
             let found = (dev.score, -dev.loss);
             if state.best_score.is_none_or(|best| found > best) {
                 (state.best, state.best_score, state.best_step) = (state.values.clone(), Some(found), state.step);

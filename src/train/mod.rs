@@ -55,12 +55,12 @@ pub enum Flow {
     Stop,
 }
 
-/// Watches a run, may stop it, and may keep a checkpoint from which it goes on.
-pub trait Observer {
+/// Watches a run, may stop it, and may keep a checkpoint from which it goes on. Passes that go side by side ask it too.
+pub trait Observer: Sync {
     /// Called after every step; `snapshot` makes a checkpoint of the state after it.
     fn step(&mut self, report: &Report, snapshot: &dyn Fn() -> Vec<u8>) -> Flow;
 
-    /// Asked where a run works for long before its first step.
+    /// Asked where a run works for long between two steps: before its first one, and before each pass of an evaluation.
     fn flow(&self) -> Flow {
         Flow::Continue
     }

@@ -276,6 +276,13 @@ fn variants_of_the_search_are_compared() {
     let kept = std::fs::read_to_string(&path).unwrap();
     assert_eq!(json_of(home.path(), &arguments), found);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), kept);
+    let place = |word: &str| arguments.iter().position(|other| *other == word).unwrap() + 1;
+    let (shares, variants, epochs) = (place("--shares"), place("--variants"), place("--search-epochs"));
+    let mut others = arguments.clone();
+    (others[shares], others[variants], others[epochs]) = ("7%", "full-fine-tuning", "2");
+    others.extend(["--rate", "1e-4", "--structural-rate", "0.2", "--search-each", "--space", "lora"]);
+    assert_eq!(json_of(home.path(), &others)["runs"].as_array().unwrap().len(), 2);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), kept, "all parameters know no space, no search and no share");
     fails(home.path(), &["bench", "variants", "--tasks", "builtin-topic", "--shares", "0%"], 2, "above 0%");
     let bench = |more: &[&'static str]| [&["bench", "variants", "--tasks", "builtin-topic"][..], more].concat();
     fails(home.path(), &bench(&["--variants", "third"]), 2, "reference");
@@ -305,6 +312,12 @@ fn steps_of_training_and_search_are_measured() {
     assert_eq!(fields(&second), format!("{wanted} budget zeta loss_first loss_last"));
     assert_eq!(first["loss_first"], second["loss_first"], "both orders begin with the same pass");
     assert_ne!(first["zeta"], second["zeta"], "and part after it");
+    let all = step("search-first", &["--budget", "500"]);
+    let zeta = all["zeta"].as_f64().unwrap();
+    assert!(
+        zeta < -20.0 && all["budget"].as_u64() > first["budget"].as_u64(),
+        "above the space all p are near 1: {all}"
+    );
     for json in [&lora, &fixed, &first] {
         let [first, last] = ["loss_first", "loss_last"].map(|name| json[name].as_f64().unwrap());
         assert!(last < first, "the same batch again is learnt: {json}");
@@ -318,7 +331,6 @@ fn steps_of_training_and_search_are_measured() {
         fails(home.path(), &words.chain(arguments.split(' ')).collect::<Vec<_>>(), status, what);
     };
     refused("mix-fixed --modules 5000", 1, "--modules 5000 is more than the");
-    refused("search-first --budget 1e9", 1, "give one between 0 and the space's");
     refused("search-first --budget nan", 2, "give a number above 0");
     refused("search-third", 2, "search-second");
 }

@@ -243,7 +243,7 @@ fn a_search_gives_structures_at_several_budgets() {
     let home = tempfile::tempdir().unwrap();
     let json = |arguments: &str| json_of(home.path(), &arguments.split(' ').collect::<Vec<_>>());
     let small = "--train-rows 32 --steps 20 --batch-size 4 --evaluations 2 --no-retrain --json";
-    let search = "search --task builtin-topic --budget 5.447% --more-budgets 11%,1.365% --seeds 2";
+    let search = "search --task builtin-topic --budget 5.447% --more-budgets 11%,1.365%,5.447% --seeds 2";
     let job = json(&format!("{search} --preset s3delta-reference --prune-below 0.05 {small}"));
     let request = &job["request"];
     assert_eq!(
@@ -253,7 +253,7 @@ fn a_search_gives_structures_at_several_budgets() {
     );
     assert_eq!((&request["batch_size"], &request["selection"]), (&4.into(), &"greedy".into()));
     let more = job["result"]["more"].as_array().unwrap();
-    assert_eq!(more.len(), 2);
+    assert_eq!((more.len(), &more[2]["structure"]), (3, &job["result"]["structure"]), "its own budget is itself");
     let mean = json(&format!("structures show {}", job["result"]["structure"].as_str().unwrap()));
     let told = mean["provenance"][0]["probabilities"].as_array().unwrap();
     assert!(told.iter().all(|entry| entry["deviation"].is_f64()), "two seeds have a deviation");
@@ -262,7 +262,10 @@ fn a_search_gives_structures_at_several_budgets() {
         let each = provenance["probabilities"].as_array().unwrap().iter();
         each.map(|entry| entry["p"].as_f64().unwrap() * entry["parameters"].as_f64().unwrap()).sum()
     };
-    for point in more {
+    let own = |parent: &Value| parent == &mean["id"];
+    let parents = |of: &Value| of["parents"].as_array().is_some_and(|parents| parents.iter().any(own));
+    assert!(!mean["provenance"].as_array().unwrap().iter().any(parents), "it is no parent of its own");
+    for point in &more[..2] {
         let structure = json(&format!("structures show {}", point["structure"].as_str().unwrap()));
         let (provenance, budget) = (&structure["provenance"][0], point["budget"].as_f64().unwrap());
         assert!((sum(provenance) / budget - 1.0).abs() < 0.02, "ζ is solved for {budget}: {}", sum(provenance));
@@ -277,6 +280,8 @@ fn a_search_gives_structures_at_several_budgets() {
     let large = json(&format!("structures choose {id} --budget 30%"));
     assert!((sum(&large["provenance"][0]) / large["provenance"][0]["budget"].as_f64().unwrap() - 1.0).abs() < 0.02);
     assert_eq!(large["provenance"][0]["parents"], serde_json::json!([id]));
+    let told = large["provenance"][0]["probabilities"].as_array().unwrap();
+    assert!(told.iter().all(|entry| entry["deviation"].is_f64()), "another budget's p have deviations too");
     let front = json(&format!("structures front {id} --cost prefer-decoder --budget 30% --json"));
     let points = front.as_array().unwrap();
     let of = |point: &Value, name: &str| point[name].as_f64().unwrap();

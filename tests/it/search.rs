@@ -1,12 +1,13 @@
 //! Search and re-training on a tiny backbone, against oracles.
 
 use s3delta::delta::{Layout, Single};
-use s3delta::structure::{Budget, Kind, Origin, Provenance, Selection, Space, Structure};
+use s3delta::structure::{Budget, Kind, Origin, Provenance, Selection, Space, Structure, logit};
 use s3delta::t5::{Backbone, Frozen};
 use s3delta::task::{Split, Task};
 use s3delta::train::{self, Batch, EncodedTask, Flow, Observer, Report, Unobserved, evaluate, pass, retrain};
 use s3delta::{search, search::search};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn backbone() -> Backbone {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/tiny-v1.1");
@@ -277,9 +278,14 @@ fn retraining_learns_and_resumes_exactly() {
     let backbone = backbone();
     let data = task(&backbone);
     let space = Space::built_in("mix", backbone.shape()).unwrap();
-    let p: Vec<_> = (0..space.len()).map(|i| (i * 37 % 101) as f64 / 101.0).collect();
-    let structure =
-        Structure::discretise(&space, &p, space.parameters() / 2, Selection::Exact, Provenance::new(Origin::Search));
+    let logits: Vec<_> = (0..space.len()).map(|i| logit((i * 37 % 101) as f64 / 101.0)).collect();
+    let structure = Structure::discretise(
+        &space,
+        &[logits],
+        space.parameters() / 2,
+        Selection::Exact,
+        Provenance::new(Origin::Search),
+    );
     let structure = structure.unwrap();
     let settings = train::Settings { steps: 30, batch_size: 8, learning_rate: 1e-2, ..train::Settings::default() };
     let whole = retrain(&backbone, &structure, &data, &settings, &mut Unobserved, None).unwrap();
@@ -291,9 +297,40 @@ fn retraining_learns_and_resumes_exactly() {
     assert_eq!(whole.values, resumed.values);
     let layout = Layout::new(&backbone.positions, &structure.modules).unwrap();
     let single = Single::new(&layout, whole.values.clone(), backbone.positions.len(), backbone.model.device());
-    let score = |deltas: &dyn s3delta::t5::Deltas| evaluate(&backbone, deltas, &data, Split::Dev, None).unwrap();
+    let score =
+        |deltas: &dyn s3delta::t5::Deltas| evaluate(&backbone, deltas, &data, Split::Dev, None, &Unobserved).unwrap();
     assert_eq!(score(&single).score, whole.dev_score);
     assert!(score(&single).loss < score(&Frozen).loss);
+}
+
+/// A run hears within a pass of an evaluation that it shall stop: of dev between two steps, and of an evaluation by itself.
+#[test]
+fn an_evaluation_hears_a_stop() {
+    struct Ends(AtomicUsize);
+    impl Observer for Ends {
+        fn step(&mut self, _: &Report, _: &dyn Fn() -> Vec<u8>) -> Flow {
+            Flow::Continue
+        }
+
+        fn flow(&self) -> Flow {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Flow::Stop
+        }
+    }
+    let backbone = backbone();
+    let data = task(&backbone);
+    let space = Space::built_in("mix", backbone.shape()).unwrap();
+    let modules = space.modules()[..3].to_vec();
+    let structure = Structure::new(backbone.shape(), modules, Provenance::new(Origin::Manual)).unwrap();
+    let training = train::Settings { steps: 2, batch_size: 8, ..train::Settings::default() };
+    let mut ends = Ends(AtomicUsize::new(0));
+    let ended = [
+        evaluate(&backbone, &Frozen, &data, Split::Test, None, &ends).err(),
+        retrain(&backbone, &structure, &data, &training, &mut ends, None).err(),
+        search(&backbone, &space, 500, &data, &settings(search::Order::First), &mut ends, None).err(),
+    ];
+    assert!(ended.iter().all(|error| matches!(error, Some(train::Error::Stopped(_)))), "{ended:?}");
+    assert_eq!(ends.0.into_inner(), 3, "each asks once and goes no further");
 }
 
 /// Modules above the encoder's first block: what lies below is kept across epochs, to the same weights, exactly resumed too.

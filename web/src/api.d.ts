@@ -393,7 +393,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Chooses anew from the p of a structure's newest search and stores the structure: 201 if it is new, 200 if it was known. */
+        /**
+         * Chooses anew from the p of a structure's newest search and stores the structure: 201 if it is new, 200 if it was known. A choice
+         *     that is the structure itself gives it as it is.
+         */
         post: operations["create_choice"];
         delete?: never;
         options?: never;
@@ -555,6 +558,8 @@ export interface components {
         BudgetResult: {
             /** @description Parameters allowed. */
             budget: number;
+            /** @description Why the budget is not filled, or not by what the search kept. */
+            note?: string | null;
             /** @description Parameters of the structure. */
             parameters: number;
             /** @description The structure. */
@@ -1257,6 +1262,11 @@ export interface components {
              * @description Standard deviation of p over the seeds, where there are several: little where the choice is firm.
              */
             deviation?: number | null;
+            /**
+             * @description Logit of p in each seed's search, from which p under another budget follows however near to 1 it is; null where that search
+             *     pruned the module, and empty where it is not known.
+             */
+            logits?: (number | null)[];
             /** @description The module. */
             module: components["schemas"]["DeltaModule"];
             /**
@@ -1467,6 +1477,8 @@ export interface components {
             created: string;
             /** @description Job that made it. */
             job?: string | null;
+            /** @description Why the budget is not filled, or not by what the search kept. */
+            note?: string | null;
             objective?: components["schemas"]["Objective"] | null;
             /** @description What made it. */
             origin: components["schemas"]["Origin"];
@@ -1689,6 +1701,12 @@ export interface components {
             train_rows?: number | null;
             /** @description A task that a structure was searched on, or a structure's id, whose p the structural parameters start from. */
             warm_start?: string | null;
+            /**
+             * Format: date-time
+             * @description When the search was accepted whose p are taken, as another one may have found the same structure; filled in when the job is
+             *     accepted.
+             */
+            warm_start_search?: string | null;
         };
         /** @description What a search gives. */
         SearchResult: {
@@ -1993,6 +2011,8 @@ export interface components {
              *     never goes on with another one.
              */
             source: string;
+            /** @description The task that the source was searched on; filled in when the job is accepted. */
+            source_task?: string | null;
             /** @description Steps; excludes `epochs`. */
             steps?: number | null;
             /** @description Task to train on. */

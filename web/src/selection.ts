@@ -10,17 +10,30 @@ export function choose(selection: Selection, p: readonly number[], sizes: readon
   return selection === "greedy" ? greedy(p, sizes, budget) : exact(p, sizes, budget);
 }
 
-/** p under another budget: all logits shifted alike until Σ p·size is the budget, which is the shift ζ solved anew. */
-export function atBudget(p: readonly number[], sizes: readonly number[], budget: number): number[] {
-  const at = (shift: number) => p.map((one) => (one > 0 ? 1 / (1 + (1 / one - 1) * Math.exp(-shift)) : 0));
-  let [low, high] = [-60, 60];
-  for (let step = 0; step < 80; step++) {
-    const middle = (low + high) / 2;
-    const size = at(middle).reduce((sum, one, index) => sum + one * sizes[index]!, 0);
-    if (size > budget) high = middle;
-    else low = middle;
-  }
-  return at(low);
+/** p of a logit; 0 at −∞, which is a module that a search pruned. */
+export function sigmoid(logit: number): number {
+  return logit === -Infinity ? 0 : 1 / (1 + Math.exp(-Math.max(logit, -200)));
+}
+
+export function logit(p: number): number {
+  return Math.log(p / (1 - p));
+}
+
+/** Mean p of searches under another budget: each one's logits shifted alike until Σ p·size is the budget, which is ζ solved anew. */
+export function atBudget(searches: readonly (readonly number[])[], sizes: readonly number[], budget: number): number[] {
+  const found = searches.map((logits) => {
+    const at = (shift: number) => logits.map((one) => sigmoid(one + shift));
+    const finite = logits.filter(Number.isFinite);
+    let [low, high] = [-300 - Math.max(0, ...finite), 300 - Math.min(0, ...finite)];
+    for (let step = 0; step < 100; step++) {
+      const middle = (low + high) / 2;
+      const size = at(middle).reduce((sum, one, index) => sum + one * sizes[index]!, 0);
+      if (size > budget) high = middle;
+      else low = middle;
+    }
+    return at(low);
+  });
+  return sizes.map((_, index) => found.reduce((sum, p) => sum + p[index]!, 0) / found.length);
 }
 
 /** Whether the exact choice at this budget is small enough to make in the browser. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { atBudget, choose, exact, exactIsFeasible, greedy, sumChosen, unit } from "../src/selection";
+import { atBudget, choose, exact, exactIsFeasible, greedy, logit, sumChosen, unit } from "../src/selection";
 
 // The reference's test vector: method.md section 3, and src/structure/selection.rs.
 const P = [0.180919, 0.04697, 0.497466, 0.118143, 0.318617];
@@ -20,12 +20,16 @@ describe("the reference's test vector", () => {
 
 describe("another budget", () => {
   it("shifts all logits alike until the budget is met", () => {
-    const p = atBudget(P, SIZES, 8192);
+    const p = atBudget([P.map(logit)], SIZES, 8192);
     expect(sumChosen(SIZES.map((size, index) => size * p[index]!), [true, true, true, true, true])).toBeCloseTo(8192, 6);
-    const logit = (one: number) => Math.log(one / (1 - one));
     const shifts = p.map((one, index) => logit(one) - logit(P[index]!));
     for (const shift of shifts) expect(shift).toBeCloseTo(shifts[0]!, 6);
-    expect(atBudget([0, 0.5, 1], [8, 8, 8], 12)[0]).toBe(0);
+    expect(atBudget([[0, 0.5, 1].map(logit)], [8, 8, 8], 12)[0]).toBe(0);
+  });
+  it("is the mean of each seed's, however firm it is", () => {
+    const p = atBudget([[60, 62, 64], [70, 72, 74]], [8, 8, 8], 12);
+    expect(sumChosen(p.map((one) => one * 8), [true, true, true])).toBeCloseTo(12, 6);
+    expect(p[0]! < p[1]! && p[1]! < p[2]!).toBe(true);
   });
 });
 

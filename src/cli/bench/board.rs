@@ -200,6 +200,10 @@ impl<R: Runnable> Observer for Watch<'_, R> {
                 self.board.left()
             );
         }
+        self.flow()
+    }
+
+    fn flow(&self) -> Flow {
         if self.board.ends() { Flow::Stop } else { Flow::Continue }
     }
 }

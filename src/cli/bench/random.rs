@@ -79,7 +79,13 @@ fn mix(shape: &Shape, index: u64) -> Result<Structure> {
     provenance.probabilities = each
         .map(|((module, parameters), chosen)| {
             let p = if *chosen { rng.random_range(0.5..1.0) } else { rng.random_range(0.0..0.5) };
-            ModuleProbability { module: module.clone(), p, deviation: None, parameters: *parameters }
+            ModuleProbability {
+                module: module.clone(),
+                p,
+                deviation: None,
+                logits: Vec::new(),
+                parameters: *parameters,
+            }
         })
         .collect();
     provenance.space = Some(space.name().into());

@@ -15,6 +15,11 @@ pub(super) trait Setup: Clone + PartialEq + Serialize + DeserializeOwned {
     /// What a run gives.
     type Outcome: Clone + Serialize + DeserializeOwned + Send;
 
+    /// With all that such a run does not depend on in one form, so that it is not made again for that.
+    fn settled(self) -> Self {
+        self
+    }
+
     /// The run in a few words.
     fn label(&self) -> String;
 
@@ -75,7 +80,8 @@ impl<S: Setup> Results<S> {
                     number + 1
                 )
             };
-            lines.extend(read().with_context(wrong)?);
+            let read = read().with_context(wrong)?;
+            lines.extend(read.map(|line| Line { setup: line.setup.settled(), ..line }));
         }
         if killed {
             file.set_len(whole as u64).with_context(failed)?;

@@ -72,7 +72,14 @@ impl Runnable for Run<'_> {
             None => {
                 let parameters = random.or_else(|| origin.parameters.clone()).expect("read where a run trains them");
                 let tuned = fine_tune(origin.backbone, parameters, &data, &settings, observer)?;
-                let test = evaluate(&tuned.parameters.backbone(origin.backbone)?, &Frozen, &data, Split::Test, None)?;
+                let test = evaluate(
+                    &tuned.parameters.backbone(origin.backbone)?,
+                    &Frozen,
+                    &data,
+                    Split::Test,
+                    None,
+                    observer,
+                )?;
                 let (dev_score, best_step) = (tuned.dev_score, tuned.best_step);
                 Trained { parameters: tuned.parameters.values.len(), dev_score, best_step, losses: tuned.losses, test }
             }
@@ -83,7 +90,7 @@ impl Runnable for Run<'_> {
                 let layout = Layout::new(&backbone.positions, &structure.modules)?;
                 let device = backbone.model.device();
                 let single = Single::new(&layout, tuned.values.clone(), backbone.positions.len(), device);
-                let test = evaluate(backbone, &single, &data, Split::Test, None)?;
+                let test = evaluate(backbone, &single, &data, Split::Test, None, observer)?;
                 let (dev_score, best_step) = (tuned.dev_score, tuned.best_step);
                 Trained { parameters: layout.len(), dev_score, best_step, losses: tuned.losses, test }
             }

@@ -118,14 +118,6 @@ impl Args {
             Mode::SearchFirst | Mode::SearchSecond => {
                 let space = Space::built_in("mix", shape)?;
                 let budget = (self.budget * 1e-4 * backbone.parameters as f64) as usize;
-                if !(1..space.parameters()).contains(&budget) {
-                    bail!(
-                        "--budget {} of ten thousand is {budget} of {} parameters: give one between 0 and the space's {}",
-                        self.budget,
-                        backbone.parameters,
-                        space.parameters()
-                    );
-                }
                 let (zeta, losses, measured) = self.search(&backbone, &space, budget, &batches)?;
                 (space, Some(Budgeted { budget, zeta: rounded(zeta, 4) }), losses, measured)
             }

@@ -142,6 +142,23 @@ impl Setup for Trial {
     const BENCH: &'static str = "variants";
     type Outcome = Found;
 
+    /// Full fine-tuning knows no space, no search and no budget.
+    fn settled(self) -> Self {
+        if self.variant != Variant::FullFineTuning {
+            return self;
+        }
+        Self {
+            space: EVERYTHING.into(),
+            settings: EVERYTHING.into(),
+            shares: vec![EVERYTHING.into()],
+            search_each: false,
+            search_epochs: 0,
+            rate: 0.0,
+            structural_rate: 0.0,
+            ..self
+        }
+    }
+
     fn label(&self) -> String {
         let variant = serde_json::to_value(self.variant).expect("a variant is a word");
         format!("{} {} seed {}", self.task, variant.as_str().unwrap_or_default(), self.seed)
@@ -210,7 +227,7 @@ impl Runnable for Run<'_> {
                 budget: parameters,
                 modules: 0,
                 parameters,
-                score: evaluate(&backbone, &Frozen, &data, Split::Test, None)?.score,
+                score: evaluate(&backbone, &Frozen, &data, Split::Test, None, observer)?.score,
                 dev_score: tuned.dev_score,
                 retrain_seconds,
                 structure: EVERYTHING.into(),
@@ -235,14 +252,14 @@ impl Runnable for Run<'_> {
                     let found = search(self.backbone, self.space, budget, &data, &settings, &mut part, None)?;
                     part.done += settings.steps;
                     search_seconds += found.seconds;
-                    latest = found.probabilities;
+                    latest = found.logits;
                 }
-                let p = match settings.l0 {
+                let logits = match settings.l0 {
                     None if !anew => at_budget(&latest, self.space.sizes(), budget),
                     _ => latest.clone(),
                 };
                 let provenance = Provenance::new(Origin::Search);
-                Structure::discretise(self.space, &p, budget, settings.selection, provenance)?
+                Structure::discretise(self.space, &[logits], budget, settings.selection, provenance)?
             };
             let trained = retrain(self.backbone, &structure, &data, &training, &mut part, None)?;
             part.done += training.steps;
@@ -254,7 +271,7 @@ impl Runnable for Run<'_> {
                 budget,
                 modules: structure.modules.len(),
                 parameters: layout.len(),
-                score: evaluate(self.backbone, &single, &data, Split::Test, None)?.score,
+                score: evaluate(self.backbone, &single, &data, Split::Test, None, &part)?.score,
                 dev_score: trained.dev_score,
                 retrain_seconds: trained.seconds,
                 structure: structure.id,
@@ -275,5 +292,34 @@ impl Observer for Part<'_> {
     fn step(&mut self, report: &Report, snapshot: &dyn Fn() -> Vec<u8>) -> Flow {
         let report = Report { step: self.done + report.step, total_steps: self.total, ..report.clone() };
         self.observer.step(&report, snapshot)
+    }
+
+    fn flow(&self) -> Flow {
+        self.observer.flow()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Unobserved;
+
+    /// Wants the run to end.
+    struct Ends;
+
+    impl Observer for Ends {
+        fn step(&mut self, _: &Report, _: &dyn Fn() -> Vec<u8>) -> Flow {
+            Flow::Stop
+        }
+
+        fn flow(&self) -> Flow {
+            Flow::Stop
+        }
+    }
+
+    #[test]
+    fn a_part_hears_a_stop_between_steps() {
+        assert_eq!(Part { observer: &mut Ends, done: 0, total: 1 }.flow(), Flow::Stop);
+        assert_eq!(Part { observer: &mut Unobserved, done: 0, total: 1 }.flow(), Flow::Continue);
     }
 }

@@ -177,7 +177,7 @@ impl Args {
                     structural_rate: self.structural_rate,
                     retrain_rate: if *variant == Variant::FullFineTuning { self.full_rate } else { self.retrain_rate },
                 };
-                let run = |variant| Run { setup: setup(variant), task, backbone, space, parameters };
+                let run = |variant| Run { setup: setup(variant).settled(), task, backbone, space, parameters };
                 runs.extend(self.variants.iter().map(run));
             }
         }

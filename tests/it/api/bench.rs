@@ -277,7 +277,7 @@ impl Bench {
                 }
             }
         });
-        let jobs = Jobs::new(registry.clone(), backbone, config.waiting_jobs, runner);
+        let jobs = Jobs::new(registry.clone(), backbone, Arc::new(Bytes), config.waiting_jobs, runner);
         let mut known = Tokens::open(home.path()).unwrap();
         tokens(&mut known);
         let state = AppState::new(registry.clone(), engine.clone(), jobs.clone(), config, known);

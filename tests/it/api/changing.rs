@@ -88,7 +88,8 @@ async fn each_answer_is_that_of_the_generation_that_it_names() {
     let settings =
         Settings { adapter_bytes: 4000, max_batch_rows: 12, encoder_cache_bytes: 30_000, ..Settings::default() };
     let engine = serve::start(Arc::clone(&backbone), Arc::new(Text::from(Tokenizer::bytes())), settings).unwrap();
-    let jobs = Jobs::new(registry.clone(), engine.backbone().clone(), 1, Arc::new(|_, _| Err(Failure::Stopped)));
+    let text = Arc::new(Text::from(Tokenizer::bytes()));
+    let jobs = Jobs::new(registry.clone(), engine.backbone().clone(), text, 1, Arc::new(|_, _| Err(Failure::Stopped)));
     let state = AppState::new(registry, engine.clone(), jobs, Config::default(), Tokens::default());
     let router = router(state);
     let variants = Arc::new(variants(&backbone));

@@ -11,7 +11,7 @@ import { BudgetControl } from "../parts/budget";
 import { Choice, Command, Copy, Facts, JobLink, Loading, Problem, StructureLink } from "../parts/common";
 import { ModuleTable } from "../parts/moduletable";
 import { navigate, useSetting } from "../router";
-import { type Selection, atBudget, choose, exactIsFeasible, sumChosen, total } from "../selection";
+import { type Selection, atBudget, choose, exactIsFeasible, logit, sumChosen, total } from "../selection";
 
 /** A structure as the figure needs it: every module of its space, or only its own if no search told their p. */
 export interface View {
@@ -19,6 +19,8 @@ export interface View {
   p: (number | null)[];
   /** Standard deviation of p over the seeds. */
   deviation: (number | null)[];
+  /** The logits of each seed's p, −∞ where it pruned. */
+  searches: number[][];
   sizes: number[];
   stored: boolean[];
 }
@@ -30,10 +32,13 @@ export function viewOf(structure: Structure, provenance?: Provenance): View {
   const known = provenance?.probabilities ?? [];
   if (known.length > 0) {
     const modules = known.map((entry) => entry.module);
+    const seeds = known[0]!.logits?.length ?? 0;
+    const of = (seed: number) => known.map((entry) => entry.logits?.[seed] ?? -Infinity);
     return {
       modules,
       p: known.map((entry) => entry.p),
       deviation: known.map((entry) => entry.deviation ?? null),
+      searches: seeds > 0 ? Array.from({ length: seeds }, (_, seed) => of(seed)) : [known.map((entry) => logit(entry.p))],
       sizes: known.map((entry) => entry.parameters),
       stored: modules.map((module) => own.has(key(module))),
     };
@@ -42,6 +47,7 @@ export function viewOf(structure: Structure, provenance?: Provenance): View {
     modules: structure.modules,
     p: structure.modules.map(() => null),
     deviation: structure.modules.map(() => null),
+    searches: [],
     sizes: structure.modules.map((module) => parametersOf(module, structure.shape)),
     stored: structure.modules.map(() => true),
   };
@@ -92,7 +98,7 @@ function StructureView({ structure, other }: { structure: Structure; other: Stru
   const p = useMemo(() => {
     const withoutShift = typeof (provenance?.settings as { l0?: number } | undefined)?.l0 === "number"; // the L0 control
     if (asStored || budget === provenance?.budget || withoutShift) return view.p;
-    return atBudget(view.p as number[], view.sizes, budget);
+    return atBudget(view.searches, view.sizes, budget);
   }, [asStored, view, provenance, budget]);
   const chosen = useMemo(
     () => (asStored ? view.stored : choose(feasible ? by : "greedy", p as number[], view.sizes, budget)),
@@ -243,8 +249,10 @@ function KeepChoice(props: { structure: Structure; provenance: Provenance; p: nu
   const keep = () => {
     const probabilities = provenance.probabilities ?? [];
     const modules = probabilities.filter((_, index) => chosen[index]).map((entry) => entry.module);
-    const shifted = probabilities.map((entry, index) => (entry.p === p[index] ? entry : { ...entry, p: p[index]!, deviation: undefined }));
-    const made = { ...provenance, created: new Date().toISOString(), parents: [structure.id], budget, objective: undefined, probabilities: shifted };
+    // shifted here, p are no longer those of the logits that each seed's search told
+    const same = probabilities.every((entry, index) => entry.p === p[index]);
+    const shifted = same ? probabilities : probabilities.map((entry, index) => ({ ...entry, p: p[index]!, deviation: undefined, logits: undefined }));
+    const made = { ...provenance, created: new Date().toISOString(), parents: [structure.id], budget, note: undefined, objective: undefined, probabilities: shifted };
     const { format, shape } = structure;
     post<Structure>("/v1/structures", { format, shape, modules, provenance: [made] }).then(
       (stored) => navigate(`/structures/${stored.id}`),
