@@ -4,7 +4,7 @@
 use super::formula::is_parallel;
 use super::single::{Single, Slices};
 use crate::structure::{Kind, PositionId};
-use crate::t5::vectorised;
+use crate::t5::{gelu_new_sigmoid, vectorised};
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
@@ -65,28 +65,31 @@ impl Rows {
         let (x, touched) = (x.storage::<f32>(), &self.places[position.index()]);
         let epsilon = epsilon.map(|epsilon| epsilon as f32);
         let arch = Arch::new();
-        let one = |row: usize, y: &mut [f32]| {
+        let one = |scratch: &mut Scratch, row: usize, y: &mut [f32]| {
             let Some(single) = &self.adapters[row] else { return };
-            let mut place = Place::new(single, position, epsilon);
+            let place = Place::new(single, position, epsilon);
             let x = &x[row * len * d_in..(row + 1) * len * d_in];
             vectorised(
                 arch,
                 #[inline(always)]
                 || {
                     for (x, y) in x.chunks_exact(d_in).zip(y.chunks_exact_mut(width)) {
-                        place.add(x, &mut y[columns.clone()]);
+                        place.add(x, &mut y[columns.clone()], scratch);
                     }
                 },
             );
         };
         let all = y.storage_mut::<f32>();
         if touched.len() == 1 || touched.len() * len * (d_in + columns.len()) < BLOCK {
-            touched.iter().for_each(|row| one(*row, &mut all[row * len * width..(row + 1) * len * width]));
+            let mut scratch = Scratch::default();
+            touched
+                .iter()
+                .for_each(|row| one(&mut scratch, *row, &mut all[row * len * width..(row + 1) * len * width]));
         } else {
             let mut next = touched.iter().peekable();
             let of = |(row, values)| next.next_if(|touched| **touched == row).map(|_| (row, values));
             let rows: Vec<(usize, &mut [f32])> = all.chunks_exact_mut(len * width).enumerate().filter_map(of).collect();
-            rows.into_par_iter().for_each(|(row, values)| one(row, values));
+            rows.into_par_iter().for_each_init(Scratch::default, |scratch, (row, values)| one(scratch, row, values));
         }
         Tensor::from_primitive::<Flex>(y)
     }
@@ -107,6 +110,11 @@ struct Place<'a> {
     epsilon: Option<f32>,
     /// Whether a module reads what is under its hand: a bottleneck behind the position.
     reads_output: bool,
+}
+
+/// Values between the products of a token, in memory that all tokens of a thread use.
+#[derive(Default)]
+struct Scratch {
     output: Vec<f32>,
     narrow: Vec<f32>,
     inner: Vec<f32>,
@@ -117,59 +125,59 @@ impl<'a> Place<'a> {
         let modules = single.places()[position.index()].as_slice();
         let sequential = |module: &Slices| !is_parallel(module.kind) && module.kind != Kind::Bitfit;
         let reads_output = modules.iter().any(sequential);
-        let (output, narrow, inner) = (Vec::new(), Vec::new(), Vec::new());
         let values = single.host().expect("rows are of adapters on the host");
-        Self { modules, values, epsilon, reads_output, output, narrow, inner }
+        Self { modules, values, epsilon, reads_output }
     }
 
     /// The formulas of `formula::delta` for one token, in the order of `single::apply`.
     #[inline(always)]
-    fn add(&mut self, x: &[f32], y: &mut [f32]) {
+    fn add(&self, x: &[f32], y: &mut [f32], scratch: &mut Scratch) {
+        let Scratch { output, narrow, inner } = scratch;
         for module in self.modules.iter().filter(|module| is_parallel(module.kind)) {
             let factor = |at: usize| &self.values[module.factors[at].range.clone()];
             match module.kind {
                 Kind::Lora { rank, alpha } => {
-                    down(x, factor(0), rank, &mut self.narrow);
+                    down(x, factor(0), rank, narrow);
                     let scale = (alpha / rank as f64) as f32;
-                    self.narrow.iter_mut().for_each(|value| *value *= scale);
-                    up(&self.narrow, factor(1), y);
+                    narrow.iter_mut().for_each(|value| *value *= scale);
+                    up(narrow, factor(1), y);
                 }
                 Kind::Lnfit => {
-                    down(x, x, 1, &mut self.narrow);
-                    let scale = 1.0 / (self.narrow[0] / x.len() as f32 + self.epsilon.unwrap_or(0.0)).sqrt();
+                    down(x, x, 1, narrow);
+                    let scale = 1.0 / (narrow[0] / x.len() as f32 + self.epsilon.unwrap_or(0.0)).sqrt();
                     for ((y, x), s) in y.iter_mut().zip(x).zip(factor(0)) {
                         *y += x * scale * s;
                     }
                 }
                 Kind::ParallelAdapter { bottleneck } => {
-                    down(x, factor(0), bottleneck, &mut self.inner);
-                    bend(&mut self.inner, factor(1));
-                    up(&self.inner, factor(2), y);
+                    down(x, factor(0), bottleneck, inner);
+                    bend(inner, factor(1));
+                    up(inner, factor(2), y);
                     plus(factor(3), y);
                 }
                 _ => unreachable!("the other kinds are sequential"),
             }
         }
         if self.reads_output {
-            self.output.clear();
-            self.output.extend_from_slice(y);
+            output.clear();
+            output.extend_from_slice(y);
         }
         for module in self.modules.iter().filter(|module| !is_parallel(module.kind)) {
             let factor = |at: usize| &self.values[module.factors[at].range.clone()];
             match module.kind {
                 Kind::Bitfit => plus(factor(0), y),
                 Kind::LowRankAdapter { bottleneck, rank } => {
-                    down(&self.output, factor(0), rank, &mut self.narrow);
-                    down(&self.narrow, factor(1), bottleneck, &mut self.inner);
-                    bend(&mut self.inner, factor(2));
-                    down(&self.inner, factor(3), rank, &mut self.narrow);
-                    up(&self.narrow, factor(4), y);
+                    down(output, factor(0), rank, narrow);
+                    down(narrow, factor(1), bottleneck, inner);
+                    bend(inner, factor(2));
+                    down(inner, factor(3), rank, narrow);
+                    up(narrow, factor(4), y);
                     plus(factor(5), y);
                 }
                 Kind::Adapter { bottleneck } => {
-                    down(&self.output, factor(0), bottleneck, &mut self.inner);
-                    bend(&mut self.inner, factor(1));
-                    up(&self.inner, factor(2), y);
+                    down(output, factor(0), bottleneck, inner);
+                    bend(inner, factor(1));
+                    up(inner, factor(2), y);
                     plus(factor(3), y);
                 }
                 _ => unreachable!("the other kinds are parallel"),
@@ -242,7 +250,7 @@ fn plus(bias: &[f32], y: &mut [f32]) {
 fn bend(x: &mut [f32], bias: &[f32]) {
     for (x, bias) in x.iter_mut().zip(bias) {
         let a = *x + bias;
-        *x = 0.5 * a * (1.0 + (0.797_884_6 * (a + 0.044_715 * a * a * a)).tanh());
+        *x = a * gelu_new_sigmoid(a);
     }
 }
 

@@ -60,6 +60,10 @@ impl Tokenize for Small {
         Ok(text.to_lowercase().bytes().map(u32::from).collect())
     }
 
+    fn most_characters(&self, _: usize) -> usize {
+        usize::MAX
+    }
+
     fn decode(&self, _: &[u32]) -> crate::serve::Result<String> {
         unreachable!("jobs decode nothing")
     }

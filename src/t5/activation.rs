@@ -1,6 +1,6 @@
 //! The activation of the feed-forward layers, by transformers' names.
 
-use super::kernels::{gated_gelu, gelu_new};
+use super::kernels::{gated_gelu, gelu_new, relu};
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,7 @@ impl ActivationFunction {
 
     fn forward(self, x: Tensor<3>) -> Tensor<3> {
         match self {
-            Self::Relu => activation::relu(x),
+            Self::Relu => relu(x),
             Self::Gelu => activation::gelu(x),
             Self::GeluNew => gelu_new(x),
             Self::Silu => activation::silu(x),

@@ -1,7 +1,7 @@
 //! Multi-head attention without scaling, as T5 has it, over whole sequences or over cached keys and values.
 
 use super::dropout::dropped;
-use super::kernels::{attention, attention_by};
+use super::kernels::{attention, attention_by, sum};
 use super::keys_values::{Attended, KeysValues};
 use super::position_bias::Bias;
 use super::sharing::Sharing;
@@ -68,7 +68,7 @@ impl Attention {
             return self.output.forward_onto(residual, mixed, deltas);
         }
         let y = self.output.forward_one(mixed, deltas);
-        residual + dropped(deltas.output(self.position, x, y), deltas)
+        sum(residual, dropped(deltas.output(self.position, x, y), deltas))
     }
 
     /// The module's input with what deltas make of it.

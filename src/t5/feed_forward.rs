@@ -1,6 +1,7 @@
 //! The feed-forward layer, plain (v1.0) or gated (v1.1).
 
 use super::dropout::dropped;
+use super::kernels::sum;
 use super::{Activation, Deltas, LinearGroup};
 use crate::structure::PositionId;
 use burn::tensor::Tensor;
@@ -22,7 +23,7 @@ impl FeedForward {
         }
         let x = deltas.input(self.position, x);
         let y = self.output.forward_one(self.hidden(x.clone(), deltas), deltas);
-        residual + dropped(deltas.output(self.position, &x, y), deltas)
+        sum(residual, dropped(deltas.output(self.position, &x, y), deltas))
     }
 
     /// `[batch, len, d] -> [batch, len, d_ff]`.

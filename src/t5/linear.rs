@@ -2,7 +2,7 @@
 
 use super::Deltas;
 use super::dropout::dropped;
-use super::kernels::{Int8, Panels};
+use super::kernels::{Int8, Panels, sum};
 use crate::structure::PositionId;
 use burn::tensor::{Bytes, DType, Device, Tensor};
 use std::ops::Range;
@@ -191,7 +191,7 @@ impl LinearGroup {
     /// `residual` plus the output of a group of one under dropout, in one pass where nothing stands between.
     pub(super) fn forward_onto(&self, residual: Tensor<3>, x: Tensor<3>, deltas: &dyn Deltas) -> Tensor<3> {
         if self.touched(deltas) || deltas.dropout().is_some() {
-            return residual + dropped(self.forward_one(x, deltas), deltas);
+            return sum(residual, dropped(self.forward_one(x, deltas), deltas));
         }
         let shape = residual.dims();
         self.weight.product_onto(flat(residual), flat(x)).reshape(shape)

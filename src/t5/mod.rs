@@ -50,7 +50,7 @@ pub use dropout::Dropout;
 pub use encoded::{Encoded, Memory, Remembering};
 pub use error::{Error, Result};
 pub use hook::{Deltas, Frozen};
-pub(crate) use kernels::{gelu_new, target_log_probabilities, vectorised};
+pub(crate) use kernels::{gelu_new, gelu_new_sigmoid, target_log_probabilities, vectorised};
 pub use linear::{LinearGroup, Weight};
 pub use model::{Encoding, T5};
 pub use norm::Normed;

@@ -37,7 +37,7 @@ struct GatedGelu;
 
 /// The derivable part: `gelu_new(a) = a s`, `s = 1 / (1 + e^−2y)`, `y = √(2/π) (a + 0.044715 a³)`.
 #[inline(always)]
-fn sigmoid_of(a: f32) -> f32 {
+pub(crate) fn gelu_new_sigmoid(a: f32) -> f32 {
     1.0 / (1.0 + exp(-2.0 * SQRT_2_OVER_PI * (a + CUBIC * a * a * a)))
 }
 
@@ -56,7 +56,7 @@ impl Kernel<1> for GatedGelu {
             |row, out| {
                 let (a, b) = values[row * width..(row + 1) * width].split_at(half);
                 for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                    *out = a * sigmoid_of(*a) * b;
+                    *out = a * gelu_new_sigmoid(*a) * b;
                 }
             },
         );
@@ -77,7 +77,7 @@ impl Kernel<1> for GatedGelu {
                 let (da, db) = out.split_at_mut(half);
                 let g = &gradient[row * half..(row + 1) * half];
                 for i in 0..half {
-                    let s = sigmoid_of(a[i]);
+                    let s = gelu_new_sigmoid(a[i]);
                     let slope = 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * a[i] * a[i]);
                     da[i] = g[i] * b[i] * (s + a[i] * s * (1.0 - s) * slope);
                     db[i] = g[i] * a[i] * s;
