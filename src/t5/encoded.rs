@@ -45,9 +45,7 @@ impl Remembering {
 
     /// Adds a layer, `[sources, heads, len, d_kv]`.
     pub(super) fn push(&mut self, layer: &KeysValues) {
-        for (row, (source, len)) in self.sources.iter_mut().zip(&self.encoded.lengths).enumerate() {
-            source.push(layer.gathered(row, *len));
-        }
+        self.sources.iter_mut().zip(layer.apart(&self.encoded.lengths)).for_each(|(source, row)| source.push(row));
     }
 
     /// What the decoder sees, once no layer is missing.

@@ -1,7 +1,8 @@
 //! Keys and values: of a layer's rows side by side, or of each source where it lies.
 
 use super::batch::mask_of;
-use super::slots::{self, ids, widen};
+use super::kernels::apart;
+use super::slots::{self, widen};
 use burn::tensor::Tensor;
 
 /// Keys and values of one layer, each `[batch, heads, keys, d_kv]`.
@@ -39,13 +40,11 @@ impl KeysValues {
         }
     }
 
-    /// The first `len` places of one row in memory of its own, each head's places side by side, as they are read at every step.
-    pub(super) fn gathered(&self, row: usize, len: usize) -> Self {
-        let gather = |tensor: &Tensor<4>| {
-            // a selection copies in any case; a reshape would not where one place is all, and so hold the whole batch
-            tensor.clone().narrow(0, row, 1).narrow(2, 0, len).select(0, ids(&[0], &tensor.device()))
-        };
-        Self { keys: gather(&self.keys), values: gather(&self.values) }
+    /// The first places of each row, as many as its length, in memory of its own, each head's places side by side, as they are
+    /// read at every step.
+    pub(super) fn apart(&self, lengths: &[usize]) -> impl Iterator<Item = Self> {
+        let [keys, values] = [&self.keys, &self.values].map(|tensor| apart(tensor, lengths));
+        keys.into_iter().zip(values).map(|(keys, values)| Self { keys, values })
     }
 
     /// Places of each row.
@@ -90,12 +89,16 @@ mod tests {
 
     /// The cache of sources counts what a row has, which must be all that it holds of its batch.
     #[test]
-    fn a_gathered_row_holds_its_own_places_only() {
-        let projected = Tensor::<4>::ones([3, 7, 2, 8], &Device::flex()).swap_dims(1, 2); // [batch, heads, keys, 2 d]
+    fn a_row_apart_holds_its_own_places_only() {
+        let numbers = Tensor::<1, burn::tensor::Int>::arange(0..336, &Device::flex()).float();
+        let projected = numbers.reshape([3, 7, 2, 8]).swap_dims(1, 2); // [batch, heads, keys, 2 d]
         let part = |first| projected.clone().narrow(3, first, 4);
         let all = KeysValues { keys: part(0), values: part(4) };
-        for len in [1, 3, 7] {
-            let row = all.gathered(1, len);
+        let lengths = [1, 3, 7];
+        for (at, (row, len)) in all.apart(&lengths).zip(lengths).enumerate() {
+            let wanted = all.clone().map(|tensor| tensor.narrow(0, at, 1).narrow(2, 0, len));
+            assert_eq!(row.keys.to_data(), wanted.keys.to_data());
+            assert_eq!(row.values.to_data(), wanted.values.to_data());
             assert_eq!((row.width(), row.bytes()), (len, 2 * 2 * len * 4 * 4));
             for tensor in [row.keys, row.values] {
                 let held = tensor.try_into_primitive::<Flex>().unwrap().storage::<f32>().len();

@@ -2,9 +2,9 @@
 
 use super::Deltas;
 use super::dropout::dropped;
-use super::kernels::{Int8, Panels, sum};
+use super::kernels::{Int8, Panels, is_plain, sum};
 use crate::structure::PositionId;
-use burn::tensor::{Bytes, DType, Device, Tensor};
+use burn::tensor::{Bytes, DType, Tensor};
 use std::ops::Range;
 
 /// The weight of a linear map `[d_in, d_out]`, which is the transpose of PyTorch's layout.
@@ -44,8 +44,7 @@ impl Weight {
 
     /// A matrix that stays as it is, in the form that its device multiplies by best.
     pub fn frozen(matrix: Tensor<2>) -> Self {
-        let fits = is_plain(&matrix) && matrix.device() == Device::flex();
-        Self(if fits { Form::Panels(Panels::of(matrix)) } else { Form::Plain(matrix) })
+        Self(if is_plain(&matrix) { Form::Panels(Panels::of(matrix)) } else { Form::Plain(matrix) })
     }
 
     /// Values of such panels rounded to 8 bits.
@@ -207,11 +206,6 @@ impl LinearGroup {
     fn touched(&self, deltas: &dyn Deltas) -> bool {
         self.positions().any(|position| deltas.touches(position))
     }
-}
-
-/// Whether fused products take it.
-fn is_plain(x: &Tensor<2>) -> bool {
-    x.dtype() == DType::F32 && !x.is_autodiff()
 }
 
 /// `[batch, len, d] -> [batch · len, d]`: a batched product would repeat the weight per row.

@@ -2,11 +2,10 @@
 
 use super::super::keys_values::{Attended, KeysValues};
 use super::super::position_bias::Bias;
-use super::heads::{Added, Attention, Heads, seen};
+use super::heads::{Added, Attention, Heads, rows_whole, seen};
 use super::softmax::{Broadcast, softmax_with_bias};
-use super::{contiguous, fits, plain_input};
+use super::{contiguous, is_plain, plain_input};
 use burn::backend::Flex;
-use burn::backend::flex::FlexTensor;
 use burn::tensor::{Shape, Tensor};
 use pulp::Arch;
 
@@ -63,10 +62,6 @@ pub(in super::super) fn attention(query: Tensor<4>, attended: Attended<'_>, bias
     Tensor::from_primitive::<Flex>(super::tensor(out, Shape::new([batch, len, heads * d])))
 }
 
-fn is_plain<const D: usize>(tensor: &Tensor<D>) -> bool {
-    fits(tensor) && !tensor.is_autodiff()
-}
-
 /// The same by plain operations, the softmax's weights `[batch, heads, len, keys]` as `change` makes them.
 pub(in super::super) fn attention_by(
     query: Tensor<4>,
@@ -83,13 +78,6 @@ pub(in super::super) fn attention_by(
     let scores = query.matmul(keys.swap_dims(2, 3)); // [batch, heads, len, keys]
     let mixed = change(softmax_with_bias(scores, bias)).matmul(values); // [batch, heads, len, d]
     mixed.swap_dims(1, 2).reshape([batch, len, heads * d])
-}
-
-/// The tensor itself where the values of its last dimension lie side by side, else a copy.
-fn rows_whole(tensor: FlexTensor) -> FlexTensor {
-    let layout = tensor.layout();
-    let whole = layout.strides().last() == Some(&1) && layout.has_positive_strides();
-    if whole { tensor } else { tensor.to_contiguous() }
 }
 
 #[cfg(test)]

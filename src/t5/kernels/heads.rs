@@ -3,7 +3,7 @@
 use super::super::batch::MASKED;
 use super::lanes::{dot, vectorised};
 use super::softmax::{Broadcast, normalise};
-use super::tiles::{Multiply, WIDTH, height, lay};
+use super::tiles::{Multiply, WIDTH, fetch_ahead, height, lay};
 use burn::backend::flex::FlexTensor;
 use pulp::Arch;
 use rayon::prelude::*;
@@ -32,10 +32,17 @@ impl<'a> Heads<'a> {
     }
 
     #[inline(always)]
-    fn row(&self, batch: usize, head: usize, row: usize) -> &'a [f32] {
+    pub(super) fn row(&self, batch: usize, head: usize, row: usize) -> &'a [f32] {
         let start = batch * self.strides[0] + head * self.strides[1] + row * self.strides[2];
         &self.values[start..start + self.d]
     }
+}
+
+/// The tensor itself where the values of its last dimension lie side by side, else a copy.
+pub(super) fn rows_whole(tensor: FlexTensor) -> FlexTensor {
+    let layout = tensor.layout();
+    let whole = layout.strides().last() == Some(&1) && layout.has_positive_strides();
+    if whole { tensor } else { tensor.to_contiguous() }
 }
 
 /// What attends, and to what.
@@ -113,13 +120,15 @@ impl Attention<'_> {
                 || {
                     let q = self.query.row(batch, head, query);
                     for (key, score) in scores.iter_mut().enumerate() {
-                        *score = dot(q, row(&self.keys, batch, head, key));
+                        let k = row(&self.keys, batch, head, key);
+                        fetch_ahead(k);
+                        *score = dot(q, k);
                     }
                     self.probabilities(at, scores);
                     for (key, p) in scores.iter().enumerate() {
-                        for (out, v) in out.iter_mut().zip(row(&self.values, batch, head, key)) {
-                            *out += p * v;
-                        }
+                        let v = row(&self.values, batch, head, key);
+                        fetch_ahead(v);
+                        out.iter_mut().zip(v).for_each(|(out, v)| *out += p * v);
                     }
                 },
             );

@@ -1,6 +1,6 @@
 //! Element-wise operations into the memory of a plain tensor that nobody else holds, on all threads; burn takes one.
 
-use super::{contiguous, fits, lanes, plain_input, rows};
+use super::{contiguous, is_plain, lanes, plain_input, rows};
 use burn::backend::Flex;
 use burn::tensor::{Tensor, activation};
 
@@ -36,10 +36,6 @@ pub(in super::super) fn relu(x: Tensor<3>) -> Tensor<3> {
         |_, x| x.iter_mut().for_each(|x| *x = x.max(0.0)),
     );
     Tensor::from_primitive::<Flex>(x)
-}
-
-fn is_plain(tensor: &Tensor<3>) -> bool {
-    fits(tensor) && !tensor.is_autodiff() && tensor.dims()[2] > 0
 }
 
 #[cfg(test)]

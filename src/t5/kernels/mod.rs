@@ -4,6 +4,7 @@
 //! or a gate costs it as much as the product beside it. Here each is one loop that the compiler vectorises. Every operation
 //! has a twin of plain burn operations beside it: the path of all other devices and number formats, and the tests' oracle.
 
+mod apart;
 mod attention;
 mod cross_entropy;
 mod gated_gelu;
@@ -17,6 +18,7 @@ mod rms_norm;
 mod softmax;
 mod tiles;
 
+pub(super) use apart::apart;
 pub(super) use attention::{attention, attention_by};
 pub(crate) use cross_entropy::target_log_probabilities;
 pub(super) use cross_entropy::{greatest, log_sum_exp};
@@ -70,6 +72,11 @@ impl<const N: usize, K: Kernel<N>> Backward<Flex, N> for Node<K> {
 /// Whether kernels take this tensor: f32 on the CPU, tracked or not.
 fn fits<const D: usize>(tensor: &Tensor<D>) -> bool {
     tensor.dtype() == DType::F32 && tensor.device().inner() == Device::flex()
+}
+
+/// Whether kernels take this tensor and it is no part of a graph.
+pub(super) fn is_plain<const D: usize>(tensor: &Tensor<D>) -> bool {
+    fits(tensor) && !tensor.is_autodiff()
 }
 
 /// Applies a kernel to plain tensors.

@@ -5,10 +5,12 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Rows that one task takes at most where each multiplies by the whole matrix.
-const ROWS: usize = 48;
+const ROWS: usize = 96;
 /// Multiplications that one task takes at least; a row's worth more of them counts for reading the matrix.
 const WORK: usize = 1 << 19;
 const READING: usize = 16;
+/// Values that one task copies at least.
+const COPIED: usize = 1 << 16;
 
 /// What becomes of a product `y`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -68,7 +70,7 @@ fn by_rows<M: Matrix>(matrix: &M, x: &[f32], out: &mut [f32], then: Then) {
     });
 }
 
-/// As many tasks for each thread as for any other, all of about as many rows: 64 rows for two threads are no 48 and 16.
+/// As many tasks for each thread as for any other, all of about as many rows: 100 rows for two threads are no 96 and 4.
 fn rows_a_task(rows: usize, threads: usize) -> usize {
     rows.div_ceil(rows.div_ceil(ROWS).next_multiple_of(threads))
 }
@@ -102,11 +104,12 @@ fn by_panels<M: Matrix>(matrix: &M, x: &[f32], rows: usize, out: &mut [f32], the
 
 /// The outputs of several panels, `[panels, rows, WIDTH]`, as `[rows, columns]`.
 pub(super) fn lay_side_by_side(blocks: &[f32], rows: usize, columns: usize, out: &mut [f32]) {
-    for (row, out) in out.chunks_exact_mut(columns).enumerate() {
+    let least = (COPIED / columns).max(1);
+    out.par_chunks_exact_mut(columns).enumerate().with_min_len(least).for_each(|(row, out)| {
         for (panel, out) in out.chunks_mut(WIDTH).enumerate() {
             out.copy_from_slice(&blocks[(panel * rows + row) * WIDTH..][..out.len()]);
         }
-    }
+    });
 }
 
 #[cfg(test)]
@@ -119,9 +122,9 @@ mod tests {
             |rows, threads, wanted| assert_eq!(rows_a_task(rows, threads), wanted, "{rows} rows, {threads} threads");
         check(64, 2, 32);
         check(96, 2, 48);
-        check(97, 2, 25);
-        check(1024, 2, 47);
-        check(1024, 1, 47);
+        check(97, 2, 49);
+        check(1024, 2, 86);
+        check(1024, 1, 94);
         check(24, 1, 24);
         check(100, 4, 25);
     }

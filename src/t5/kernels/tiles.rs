@@ -11,8 +11,8 @@ pub(super) const WIDTH: usize = 32;
 const HEIGHT: usize = 12;
 /// Inputs that are taken at a time: a panel's part of so many stays in the second-level cache.
 const DEPTH: usize = 512;
-/// Inputs by which a panel's lines are fetched ahead: 4 KiB of it.
-const AHEAD: usize = 32;
+/// Values by which memory that is read in its order is fetched ahead.
+const AHEAD: usize = 512;
 
 /// Calls a function of a constant number of rows.
 macro_rules! by_rows {
@@ -101,21 +101,22 @@ impl WithSimd for Multiply<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Multiply { laid, rows, depth, panels, columns, out, stride, add, relu } = self;
-        // the sums of a panel between parts of its depth
-        let mut begun = vec![[0.0; WIDTH]; if depth > DEPTH { rows } else { 0 }];
+        // the sums of a panel's rows, which stay between parts of its depth; a tile's are enough where there is but one
+        let held = if depth > DEPTH { rows } else { rows.min(height_of::<S>()) };
+        let mut sums = vec![[0.0; WIDTH]; held];
         for (at, panel) in panels.chunks_exact(depth * WIDTH).enumerate() {
             let width = WIDTH.min(columns - at * WIDTH);
             let (panel, _) = panel.as_chunks::<WIDTH>();
             for first in (0..depth).step_by(DEPTH) {
                 let end = depth.min(first + DEPTH);
-                let (goes_on, ends) = (first > 0, end == depth);
+                let (begins, ends) = (first == 0, end == depth);
                 for row in (0..rows).step_by(height_of::<S>()) {
                     let height = height_of::<S>().min(rows - row);
                     let part = &laid[row * depth + first * height..row * depth + end * height];
-                    let place = Place { stride, width, add, relu, goes_on, ends };
+                    let place = Place { stride, width, add, relu, begins, ends };
                     let out = &mut out[row * stride + at * WIDTH..];
-                    let begun = if begun.is_empty() { &mut [][..] } else { &mut begun[row..row + height] };
-                    tile(simd, height, part, &panel[first..end], begun, out, place);
+                    let held = if depth > DEPTH { row } else { 0 };
+                    tile(simd, part, &panel[first..end], &mut sums[held..held + height], out, place);
                 }
             }
         }
@@ -129,8 +130,8 @@ struct Place {
     width: usize,
     add: bool,
     relu: bool,
-    /// Whether the sums have begun.
-    goes_on: bool,
+    /// Whether the sums begin here.
+    begins: bool,
     /// Whether they are complete then.
     ends: bool,
 }
@@ -138,17 +139,16 @@ struct Place {
 #[inline(always)]
 fn tile<S: Simd>(
     simd: S,
-    height: usize,
     laid: &[f32],
     panel: &[[f32; WIDTH]],
-    begun: &mut [[f32; WIDTH]],
+    sums: &mut [[f32; WIDTH]],
     out: &mut [f32],
     place: Place,
 ) {
     macro_rules! tiles {
         ($($rows:literal)*) => {
-            match height {
-                $($rows => tile_of::<S, $rows>(simd, laid, panel, begun, out, place),)*
+            match sums.len() {
+                $($rows => tile_of::<S, $rows>(simd, laid, panel, sums, out, place),)*
                 _ => unreachable!("a tile has 1 to {HEIGHT} rows"),
             }
         };
@@ -161,30 +161,26 @@ fn tile_of<S: Simd, const R: usize>(
     simd: S,
     laid: &[f32],
     panel: &[[f32; WIDTH]],
-    begun: &mut [[f32; WIDTH]],
+    sums: &mut [[f32; WIDTH]],
     out: &mut [f32],
-    Place { stride, width, add, relu, goes_on, ends }: Place,
+    Place { stride, width, add, relu, begins, ends }: Place,
 ) {
     let (laid, _) = laid.as_chunks::<R>();
-    let mut sums = [[0.0; WIDTH]; R];
-    if goes_on {
-        sums.copy_from_slice(&begun[..R]);
-    }
+    let sums: &mut [[f32; WIDTH]; R] = sums.try_into().expect("the sums of a tile's rows");
     match S::F32_LANES {
-        16 => accumulate::<S, R, 2>(simd, laid, panel, 0, &mut sums),
-        8 if R <= 3 => accumulate::<S, R, 4>(simd, laid, panel, 0, &mut sums),
+        16 => accumulate::<S, R, 2>(simd, laid, panel, 0, sums, begins),
+        8 if R <= 3 => accumulate::<S, R, 4>(simd, laid, panel, 0, sums, begins),
         8 => {
-            accumulate::<S, R, 2>(simd, laid, panel, 0, &mut sums);
-            accumulate::<S, R, 2>(simd, laid, panel, WIDTH / 2, &mut sums);
+            accumulate::<S, R, 2>(simd, laid, panel, 0, sums, begins);
+            accumulate::<S, R, 2>(simd, laid, panel, WIDTH / 2, sums, begins);
         }
         4 => {
-            accumulate::<S, R, 4>(simd, laid, panel, 0, &mut sums);
-            accumulate::<S, R, 4>(simd, laid, panel, WIDTH / 2, &mut sums);
+            accumulate::<S, R, 4>(simd, laid, panel, 0, sums, begins);
+            accumulate::<S, R, 4>(simd, laid, panel, WIDTH / 2, sums, begins);
         }
-        _ => accumulate_plainly(laid, panel, &mut sums),
+        _ => accumulate_plainly(laid, panel, sums, begins),
     }
     if !ends {
-        begun[..R].copy_from_slice(&sums);
         return;
     }
     for (r, sums) in sums.iter_mut().enumerate() {
@@ -208,7 +204,7 @@ fn copy(to: &mut [f32], from: &[f32]) {
     }
 }
 
-/// Adds `R` rows times `V` vectors of columns from `column` on; the sums stay in registers meanwhile.
+/// Adds `R` rows times `V` vectors of columns from `column` on to the sums, or to 0 where they begin. They stay in registers meanwhile.
 #[inline(always)]
 fn accumulate<S: Simd, const R: usize, const V: usize>(
     simd: S,
@@ -216,11 +212,14 @@ fn accumulate<S: Simd, const R: usize, const V: usize>(
     panel: &[[f32; WIDTH]],
     column: usize,
     sums: &mut [[f32; WIDTH]; R],
+    begins: bool,
 ) {
     let mut held = [[simd.splat_f32s(0.0); V]; R];
-    for r in 0..R {
-        let (sums, _) = S::as_simd_f32s(&sums[r][column..]);
-        held[r].copy_from_slice(&sums[..V]);
+    if !begins {
+        for r in 0..R {
+            let (sums, _) = S::as_simd_f32s(&sums[r][column..]);
+            held[r].copy_from_slice(&sums[..V]);
+        }
     }
     for (x, w) in laid.iter().zip(panel) {
         fetch_ahead(w);
@@ -240,24 +239,32 @@ fn accumulate<S: Simd, const R: usize, const V: usize>(
     }
 }
 
-/// Asks for the line that a panel's loop comes to some turns later: the processor's own prefetching ends at each page of 4 KiB.
+/// Asks for what stands some way behind values that are being read: the processor's own prefetching ends at each page of 4 KiB.
 #[inline(always)]
-fn fetch_ahead(line: &[f32; WIDTH]) {
+pub(super) fn fetch_ahead(values: &[f32]) {
     #[cfg(target_arch = "x86_64")]
     #[expect(unsafe_code, reason = "a prefetch of any address is sound, as it reads nothing")]
-    for half in 0..2 {
+    for line in (0..values.len()).step_by(64 / size_of::<f32>()) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let ahead = line.as_ptr().wrapping_add(AHEAD * WIDTH + half * WIDTH / 2);
+        let ahead = values.as_ptr().wrapping_add(AHEAD + line);
         // SAFETY: a prefetch faults at no address and changes no memory
         unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = line;
+    let _ = values;
 }
 
 /// The same without vector instructions of our choice.
 #[inline(always)]
-fn accumulate_plainly<const R: usize>(laid: &[[f32; R]], panel: &[[f32; WIDTH]], sums: &mut [[f32; WIDTH]; R]) {
+fn accumulate_plainly<const R: usize>(
+    laid: &[[f32; R]],
+    panel: &[[f32; WIDTH]],
+    sums: &mut [[f32; WIDTH]; R],
+    begins: bool,
+) {
+    if begins {
+        *sums = [[0.0; WIDTH]; R];
+    }
     for (x, w) in laid.iter().zip(panel) {
         for (x, sums) in x.iter().zip(sums.iter_mut()) {
             for (sum, w) in sums.iter_mut().zip(w) {
