@@ -89,11 +89,8 @@ pub(crate) fn store(state: &AppState, parts: Parts) -> Result<Adapter> {
     let registry = &state.registry;
     let backbone = state.engine.backbone();
     check_name("an adapter", &parts.name).map_err(|error| ApiError::from(error).at("name"))?;
-    if parts.name == backbone.name {
-        let message =
-            format!("`{}` is the name of the backbone, whom requests ask by it: give another one", parts.name);
-        return Err(ApiError::conflict("name_taken", message).at("name"));
-    }
+    let taken = |message| ApiError::conflict("name_taken", message).at("name");
+    backbone.check_adapter_name(&parts.name).map_err(taken)?;
     for alias in &parts.aliases {
         check_name("an alias", alias).map_err(|error| ApiError::from(error).at("aliases"))?;
     }

@@ -10,6 +10,14 @@ use crate::{
 use serde::Deserialize;
 use std::collections::{BTreeSet, HashMap};
 
+/// What a request is checked against.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    registry: &'a Registry,
+    backbone: &'a BackboneInfo,
+    tokenizer: &'a dyn Tokenize,
+}
+
 /// The request with its task's and the backbone's digests filled in.
 pub(super) fn check(
     mut request: JobRequest,
@@ -23,24 +31,19 @@ pub(super) fn check(
         Some(wanted) if wanted != found => return Err(Error::OtherBackbone { wanted, found }),
         _ => {}
     }
-    let (param, task) = match &request {
-        JobRequest::Search(request) => ("task", &request.task),
-        JobRequest::Retrain(request) => ("task", &request.task),
-        JobRequest::Transfer(request) => ("target", &request.target),
-        JobRequest::Evaluation(request) => ("task", &request.task),
-    };
-    labels(param, &registry.task(task).map_err(reference(param))?, tokenizer)?;
+    let known = Known { registry, backbone, tokenizer };
     match &mut request {
-        JobRequest::Search(request) => search(request, registry, backbone)?,
-        JobRequest::Retrain(request) => retrain(request, registry, backbone)?,
-        JobRequest::Transfer(request) => transfer(request, registry, backbone)?,
-        JobRequest::Evaluation(request) => evaluation(request, registry, backbone)?,
+        JobRequest::Search(request) => search(request, known)?,
+        JobRequest::Retrain(request) => retrain(request, known)?,
+        JobRequest::Transfer(request) => transfer(request, known)?,
+        JobRequest::Evaluation(request) => evaluation(request, known)?,
     }
     Ok(request)
 }
 
-fn search(request: &mut SearchRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
-    let task = pin_task("task", &request.task, &mut request.task_digest, registry)?;
+fn search(request: &mut SearchRequest, known: Known<'_>) -> Result<()> {
+    let Known { registry, backbone, .. } = known;
+    let task = pin_task("task", &request.task, &mut request.task_digest, known)?;
     if task.rows.train < 2 {
         let (name, rows) = (task.name, task.rows.train);
         let message = format!("task `{name}` has {rows} training row: a search needs at least 2, one for each part");
@@ -71,8 +74,9 @@ fn search(request: &mut SearchRequest, registry: &Registry, backbone: &BackboneI
     adapter_name(request.adapter_name(), backbone)
 }
 
-fn retrain(request: &mut RetrainRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
-    let task = pin_task("task", &request.task, &mut request.task_digest, registry)?;
+fn retrain(request: &mut RetrainRequest, known: Known<'_>) -> Result<()> {
+    let Known { registry, backbone, .. } = known;
+    let task = pin_task("task", &request.task, &mut request.task_digest, known)?;
     length(&request.training(), &task)?;
     let space = request.space.space(&backbone.shape).map_err(structure("space"))?;
     match (request.baseline(), request.budget) {
@@ -88,18 +92,20 @@ fn retrain(request: &mut RetrainRequest, registry: &Registry, backbone: &Backbon
     adapter_name(request.adapter_name(), backbone)
 }
 
-fn transfer(request: &mut TransferRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
-    let task = pin_task("target", &request.target, &mut request.task_digest, registry)?;
+fn transfer(request: &mut TransferRequest, known: Known<'_>) -> Result<()> {
+    let Known { registry, backbone, .. } = known;
+    let task = pin_task("target", &request.target, &mut request.task_digest, known)?;
     length(&request.training(), &task)?;
     let Source { structure, search } = source_of(registry, "source", &request.source, &backbone.shape, None)?;
-    let known = |task: &String| structure.provenance.iter().any(|one| one.source_task.as_ref() == Some(task));
-    request.source_task = request.source_task.take().filter(known).or(search.and_then(|search| search.source_task));
+    let named = |task: &String| structure.provenance.iter().any(|one| one.source_task.as_ref() == Some(task));
+    request.source_task = request.source_task.take().filter(named).or(search.and_then(|search| search.source_task));
     request.source = structure.id;
     adapter_name(request.adapter_name(), backbone)
 }
 
-fn evaluation(request: &mut EvaluationRequest, registry: &Registry, backbone: &BackboneInfo) -> Result<()> {
-    pin_task("task", &request.task, &mut request.task_digest, registry)?;
+fn evaluation(request: &mut EvaluationRequest, known: Known<'_>) -> Result<()> {
+    let Known { registry, backbone, .. } = known;
+    pin_task("task", &request.task, &mut request.task_digest, known)?;
     if let Some(adapter) = &mut request.adapter {
         let resolved = registry.resolve(adapter).map_err(reference("adapter"))?;
         resolved.structure.check_fits(&backbone.shape).map_err(structure("adapter"))?;
@@ -110,13 +116,16 @@ fn evaluation(request: &mut EvaluationRequest, registry: &Registry, backbone: &B
     Ok(())
 }
 
-fn pin_task(param: &'static str, name: &str, digest: &mut Option<String>, registry: &Registry) -> Result<TaskRecord> {
-    let task = registry.task(name).map_err(reference(param))?;
+/// The task with its digest noted, if that is the one noted before and its labels can be told apart.
+fn pin_task(param: &'static str, name: &str, digest: &mut Option<String>, known: Known<'_>) -> Result<TaskRecord> {
+    let task = known.registry.task(name).map_err(reference(param))?;
     let found = task.digest.to_string();
     match digest.replace(found.clone()) {
-        Some(wanted) if wanted != found => Err(Error::TaskChanged { task: name.into(), wanted, found }),
-        _ => Ok(task),
+        Some(wanted) if wanted != found => return Err(Error::TaskChanged { task: name.into(), wanted, found }),
+        _ => {}
     }
+    labels(param, &task, known.tokenizer)?;
+    Ok(task)
 }
 
 /// The stored structure of this id or prefix, if it fits a backbone of this shape.
@@ -227,10 +236,7 @@ fn length(training: &Training, task: &TaskRecord) -> Result<()> {
 }
 
 fn adapter_name(name: String, backbone: &BackboneInfo) -> Result<()> {
-    if name == backbone.name {
-        let message = format!("`{name}` is the name of the backbone, whom requests ask by it: give another one");
-        return Err(Error::invalid("adapter", message));
-    }
+    backbone.check_adapter_name(&name).map_err(|message| Error::invalid("adapter", message))?;
     check_name("an adapter", &name).map_err(reference("adapter"))
 }
 

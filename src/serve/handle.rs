@@ -93,6 +93,19 @@ pub struct BackboneInfo {
     pub decoding: Result<DecodeSettings, String>,
 }
 
+impl BackboneInfo {
+    /// Refuses the backbone's name for an adapter.
+    ///
+    /// # Errors
+    /// The message, if it is that name.
+    pub fn check_adapter_name(&self, name: &str) -> Result<(), String> {
+        if name == self.name {
+            return Err(format!("`{name}` is the name of the backbone, whom requests ask by it: give another one"));
+        }
+        Ok(())
+    }
+}
+
 /// Text to token ids and back; implemented by the backbone's tokenizer.
 pub trait Tokenize: Send + Sync {
     /// The ids of a text, the end token included.

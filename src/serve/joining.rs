@@ -21,6 +21,8 @@ pub(super) struct Admitted {
     pub(super) command: Command,
     pub(super) keys: Keys,
     pub(super) adapter: Option<Arc<Single>>,
+    /// Decoder positions that its scoring takes.
+    pub(super) positions: usize,
 }
 
 /// A group of requests whose sources are being encoded, and then their targets scored.
@@ -74,7 +76,7 @@ impl Joining {
     pub(super) fn new(admitted: Vec<Admitted>, sources: &mut SourceCache, short: usize) -> Self {
         let rows: Vec<_> = admitted.iter().map(Admitted::row).collect();
         let plan = Plan::new(sources, &rows);
-        let scored: usize = admitted.iter().map(|admitted| admitted.command.positions()).sum();
+        let scored: usize = admitted.iter().map(|admitted| admitted.positions).sum();
         let is_long = plan.tokens() > short || scored > POSITIONS;
         Self { admitted, stage: Stage::Encoding(Box::new(plan)), is_long }
     }
@@ -91,8 +93,8 @@ impl Joining {
 
     /// What its requests hold, by the adapters' generations, where so many tokens are encoded in a turn.
     pub(super) fn holdings(&self, encoded: usize) -> impl Iterator<Item = (Option<&str>, Holding)> {
-        self.admitted.iter().map(move |Admitted { command, .. }| {
-            let (turns, source) = (command.turns(encoded, command.positions()), command.ids().len());
+        self.admitted.iter().map(move |Admitted { command, positions, .. }| {
+            let (turns, source) = (command.turns(encoded, *positions), command.ids().len());
             (command.flow(), Holding { turns, rows: command.rows(), source })
         })
     }

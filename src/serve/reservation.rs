@@ -25,6 +25,11 @@ pub(super) struct Space {
 }
 
 impl Space {
+    /// Where rows alone count.
+    pub(super) fn of_rows(rows: usize) -> Self {
+        Self { rows, held: 0, most: usize::MAX }
+    }
+
     /// Whether a request has its room here; a source that is alone always has it.
     pub(super) fn fits(self, request: Holding) -> bool {
         request.rows <= self.rows && (self.held == 0 || request.source == 0 || self.held + request.source <= self.most)

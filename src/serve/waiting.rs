@@ -174,6 +174,8 @@ impl Line {
             return Vec::new();
         }
         let Room { mut space, mut under_way, .. } = room;
+        let mut rows_of: HashMap<Option<&str>, usize> = HashMap::new();
+        under_way.iter().for_each(|(flow, holding)| *rows_of.entry(*flow).or_default() += holding.rows);
         let mut reserved: Option<Reservation> = None;
         let mut reserved_of: HashMap<Option<&str>, Reservation> = HashMap::new();
         let (mut rows, mut width, mut positions) = (0, 0, 0);
@@ -194,10 +196,10 @@ impl Line {
                 continue;
             }
             let holding = Holding { turns: command.turns(room.short, *own), rows: needed, source };
-            let its = under_way.iter().filter(|(of, _)| *of == flow).map(|(_, holding)| holding);
-            let its_rows: usize = its.clone().map(|holding| holding.rows).sum();
-            let of_adapter = Space { rows: room.share.saturating_sub(its_rows), held: 0, most: usize::MAX };
+            let its_rows = rows_of.get(&flow).copied().unwrap_or(0);
+            let of_adapter = Space::of_rows(room.share.saturating_sub(its_rows));
             if its_rows > 0 && !of_adapter.fits(holding) {
+                let its = under_way.iter().filter(|(of, _)| *of == flow).map(|(_, holding)| holding);
                 reserved_of.entry(flow).or_insert_with(|| Reservation::new(holding, of_adapter, its));
                 continue;
             }
@@ -221,6 +223,7 @@ impl Line {
             (rows, width, positions) = (rows + 1, wider, scored);
             space = space.without(holding);
             under_way.push((flow, holding));
+            *rows_of.entry(flow).or_default() += needed;
             joins[at] = true;
             self.turns.taken(*turn, command.tokens(), flows);
             if long {
@@ -229,9 +232,9 @@ impl Line {
         }
         let mut joins = joins.into_iter();
         let joining = self.waiting.extract_if(.., |_| joins.next() == Some(true));
-        let admitted = joining.map(|Waiting { command, keys, adapter, .. }| {
+        let admitted = joining.map(|Waiting { command, keys, adapter, positions, .. }| {
             let Slot::Ready(adapter) = adapter else { unreachable!("only those whose adapter is there join") };
-            Admitted { command, keys, adapter }
+            Admitted { command, keys, adapter, positions }
         });
         admitted.collect()
     }
