@@ -4,6 +4,7 @@
 //! persist, stop and resume a job, and nothing of what it computes: that is the [`Runner`], given at construction, of which
 //! [`runner`] makes the real one.
 
+mod bounds;
 mod check;
 mod control;
 mod error;
@@ -14,6 +15,7 @@ mod request;
 mod run;
 mod search_request;
 mod stage;
+mod training;
 mod worker;
 
 #[cfg(test)]
@@ -26,7 +28,8 @@ pub use progress::{
     BudgetResult, EvaluationResult, JobEvent, ModulePlace, Phase, Progress, RetrainResult, SearchResult, TransferResult,
 };
 pub use queue::{Jobs, Runner};
-pub use request::{EvaluationRequest, JobRequest, Length, RetrainRequest, SpaceChoice, Training, TransferRequest};
+pub use request::{EvaluationRequest, JobRequest, RetrainRequest, SpaceChoice, TransferRequest};
 pub(crate) use run::mean_and_deviation;
 pub use run::runner;
 pub use search_request::{Preset, SearchRequest};
+pub use training::{Length, Training};

@@ -1,5 +1,7 @@
 //! What a job is asked to do: fields, defaults, and what can be checked without looking anything up.
 
+use super::bounds::{at_least, check_seeds};
+use super::training::{DEFAULT_EPOCHS, Length, Training};
 use super::{Error, Result, SearchRequest};
 use crate::{
     registry::JobKind,
@@ -8,9 +10,6 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-/// Passes over the training rows where a request gives neither `steps` nor `epochs`.
-const DEFAULT_EPOCHS: usize = 5;
 
 /// Training of a given structure on a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -188,65 +187,14 @@ impl SpaceChoice {
     }
 }
 
-/// How long to train.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Length {
-    /// A number of steps.
-    Steps(usize),
-    /// Passes over the training rows.
-    Epochs(usize),
-}
-
-/// What the three training requests have in common.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Training {
-    /// How long.
-    pub length: Length,
-    /// Rows of a step.
-    pub batch_size: usize,
-    /// Learning rate of the delta weights.
-    pub learning_rate: f64,
-    /// Training rows to use; all if none.
-    pub train_rows: Option<usize>,
-    /// Tokens of a source text.
-    pub max_source_tokens: usize,
-    /// Whether rows of like length share a batch.
-    pub group_by_length: bool,
-    /// Dev evaluations.
-    pub evaluations: usize,
-}
-
-impl Training {
-    /// Optimiser steps of a training over so many rows.
-    pub(super) fn steps(&self, rows: usize) -> usize {
-        match self.length {
-            Length::Steps(steps) => steps,
-            Length::Epochs(epochs) => epochs.saturating_mul(rows.div_ceil(self.batch_size.clamp(1, rows.max(1)))),
-        }
-    }
-
-    /// Refuses passes over this many rows that are more steps than a run may have.
-    pub(super) fn check_steps(&self, rows: usize) -> Result<()> {
-        match (self.length, self.steps(rows)) {
-            (Length::Epochs(epochs), steps) if steps > MOST_STEPS => Err(Error::invalid(
-                "epochs",
-                format!("`epochs` {epochs} over {rows} rows makes {steps} steps, more than {MOST_STEPS}: give fewer"),
-            )),
-            _ => Ok(()),
-        }
-    }
-}
-
 macro_rules! training {
-    ($($request:ty),*) => { training!(@ |request| request.batch_size; $($request),*); };
-    (@ |$this:ident| $batch_size:expr; $($request:ty),*) => {$(
+    ($($request:ty, |$this:ident| $batch_size:expr;)*) => {$(
         impl $request {
             /// How to train.
             pub fn training(&self) -> Training {
                 let $this = self;
-                let epochs = Length::Epochs(self.epochs.unwrap_or(DEFAULT_EPOCHS));
                 Training {
-                    length: self.steps.map_or(epochs, Length::Steps),
+                    length: Length::of(self.steps, self.epochs),
                     batch_size: $batch_size,
                     learning_rate: self.learning_rate,
                     train_rows: self.train_rows,
@@ -257,26 +205,16 @@ macro_rules! training {
             }
 
             fn check_training(&self) -> Result<()> {
-                let batch_size = self.training().batch_size;
-                if self.steps.is_some() && self.epochs.is_some() {
-                    return Err(Error::invalid("steps", "`steps` and `epochs` exclude each other: give one"));
-                }
-                at_least("steps", self.steps, 1)?;
-                at_most("steps", self.steps, MOST_STEPS)?;
-                at_least("epochs", self.epochs, 1)?;
-                at_most("epochs", self.epochs, MOST_STEPS)?;
-                at_least("batch_size", Some(batch_size), 1)?;
-                at_most("batch_size", Some(batch_size), MOST_ROWS)?;
-                at_least("train_rows", self.train_rows, 1)?;
-                at_least("max_source_tokens", Some(self.max_source_tokens), 2)?;
-                at_least("evaluations", Some(self.evaluations), 1)?;
-                rate("learning_rate", self.learning_rate)
+                self.training().check(self.steps, self.epochs)
             }
         }
     )*};
 }
-training!(RetrainRequest, TransferRequest);
-training!(@ |request| request.rows_a_step(); SearchRequest);
+training! {
+    RetrainRequest, |request| request.batch_size;
+    TransferRequest, |request| request.batch_size;
+    SearchRequest, |request| request.rows_a_step();
+}
 
 impl RetrainRequest {
     /// The baseline asked for, unless a structure is.
@@ -423,45 +361,6 @@ impl JobRequest {
             }
         }
     }
-}
-
-/// Steps of a run: more is a slip of the keyboard, and would keep the queue for years.
-const MOST_STEPS: usize = 100_000_000;
-
-/// Rows of a step: a job hears a cancel or a stop only between steps.
-const MOST_ROWS: usize = 4096;
-
-pub(super) fn at_most(param: &'static str, value: Option<usize>, most: usize) -> Result<()> {
-    match value {
-        Some(value) if value > most => Err(Error::invalid(param, format!("`{param}` {value} is more than {most}"))),
-        _ => Ok(()),
-    }
-}
-
-fn at_least(param: &'static str, value: Option<usize>, least: usize) -> Result<()> {
-    match value {
-        Some(value) if value < least => {
-            Err(Error::invalid(param, format!("`{param}` is {value}: give at least {least}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-pub(super) fn rate(param: &'static str, value: f64) -> Result<()> {
-    if value > 0.0 && value <= 10.0 {
-        return Ok(());
-    }
-    Err(Error::invalid(param, format!("`{param}` is {value}: give a number above 0 and at most 10")))
-}
-
-pub(super) fn check_seeds(seeds: &[u64]) -> Result<()> {
-    let mut sorted = seeds.to_vec();
-    sorted.sort_unstable();
-    sorted.dedup();
-    if seeds.is_empty() || seeds.len() > 64 || sorted.len() != seeds.len() {
-        return Err(Error::invalid("seeds", "give 1 to 64 seeds, each once"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

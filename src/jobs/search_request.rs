@@ -1,8 +1,7 @@
 //! What a search is asked to do: the method's variants are fields, and a preset gives several of them one name.
 
-use super::request::{
-    self, SpaceChoice, at_most, check_seeds, evaluations, learning_rate, max_source_tokens, one_seed, rate, yes,
-};
+use super::bounds::{at_most, check_seeds, rate};
+use super::request::{self, SpaceChoice, evaluations, learning_rate, max_source_tokens, one_seed, yes};
 use super::{Error, Result};
 use crate::{
     search::{DevGates, Masks, Order, Settings},
