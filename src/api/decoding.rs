@@ -4,7 +4,6 @@ use super::{
     ApiError, AppState, Result,
     completions::{CompletionRequest, EarlyStop},
 };
-use crate::serve::Settings;
 use crate::t5::{DecodeSettings, EarlyStopping};
 use rand::{TryRng, rngs::SysRng};
 
@@ -32,7 +31,7 @@ impl CompletionRequest {
         };
         settings.num_return_sequences = self.n.unwrap_or(settings.num_return_sequences);
         settings.num_beams = self.num_beams.unwrap_or(settings.num_beams);
-        let most = Settings::default().share();
+        let most = state.engine.most_rows();
         for (name, count) in [("n", settings.num_return_sequences), ("num_beams", settings.num_beams)] {
             if count > most {
                 return Err(wrong(format!("`{name}` is {count}: give at most {most}"), name));

@@ -76,7 +76,7 @@ impl EngineThread {
             weights: backbone.weights,
             decoding: backbone.decoding().cloned().map_err(|error| error.to_string()),
         };
-        let (engine, commands) = Engine::new(info, tokenizer, settings.queue);
+        let (engine, commands) = Engine::new(info, tokenizer, &settings);
         let (sender, loaded) = mpsc::unbounded_channel();
         let thread = Self {
             compute: Compute::new(backbone.model.device()),

@@ -7,6 +7,7 @@
 use super::generation::{Generate, GenerateRequest, Generation};
 use super::pace::Pace;
 use super::places::{Place, Places};
+use super::settings::Settings;
 use super::shared::{Shared, Told};
 use crate::structure::{Shape, Structure};
 use crate::t5::{DecodeSettings, TextPart, TextStream, WeightFormat};
@@ -256,18 +257,20 @@ pub struct Engine {
     stop: watch::Sender<Stop>,
     backbone: Arc<BackboneInfo>,
     tokenizer: Arc<dyn Tokenize>,
+    most_rows: usize,
 }
 
 impl Engine {
-    /// A handle with a queue of `capacity` requests, and the end that the engine thread reads.
+    /// A handle whose queue is as long as the settings say, and the end that the engine thread reads.
     pub fn new(
         backbone: BackboneInfo,
         tokenizer: Arc<dyn Tokenize>,
-        capacity: usize,
+        settings: &Settings,
     ) -> (Self, mpsc::UnboundedReceiver<Queued>) {
         let (commands, receiver) = mpsc::unbounded_channel();
-        let (places, pace, stop) = (Places::new(capacity), Arc::default(), watch::Sender::default());
-        (Self { commands, places, pace, stop, backbone: Arc::new(backbone), tokenizer }, receiver)
+        let (places, pace, stop) = (Places::new(settings.queue), Arc::default(), watch::Sender::default());
+        let (backbone, most_rows) = (Arc::new(backbone), settings.share());
+        (Self { commands, places, pace, stop, backbone, tokenizer, most_rows }, receiver)
     }
 
     /// What the engine thread watches to know that it is to end.
@@ -304,6 +307,11 @@ impl Engine {
     /// Its tokenizer.
     pub fn tokenizer(&self) -> &dyn Tokenize {
         &*self.tokenizer
+    }
+
+    /// Sequences or beams that one request may ask for.
+    pub fn most_rows(&self) -> usize {
+        self.most_rows
     }
 
     /// Queues a generation; its events end by closing.
@@ -410,7 +418,11 @@ mod tests {
         let (name, digest, device) = ("tiny".into(), "00".into(), "cpu".into());
         let (weights, decoding) = (WeightFormat::F32, Err("not asked for".into()));
         let info = BackboneInfo { name, shape, parameters: 1, digest, device, weights, decoding };
-        Engine::new(info, Arc::new(Text::from(Tokenizer::bytes())), capacity)
+        Engine::new(
+            info,
+            Arc::new(Text::from(Tokenizer::bytes())),
+            &Settings { queue: capacity, ..Settings::default() },
+        )
     }
 
     fn ids() -> GenerateRequest {

@@ -3,6 +3,7 @@
 
 mod bench;
 mod changing;
+mod drawing;
 mod failures;
 mod refusals;
 mod routes;

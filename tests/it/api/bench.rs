@@ -13,7 +13,7 @@ use s3delta::{
     jobs::{Control, Failure, Jobs, Progress, Runner},
     registry::{JobRecord, PageRequest, Registry, StructureFilter},
     serve::{
-        BackboneInfo, Command, Engine, Error, FinishReason, Queued, Result as Served, Shared, Text, TextPart,
+        BackboneInfo, Command, Engine, Error, FinishReason, Queued, Result as Served, Settings, Shared, Text, TextPart,
         TextStream, Tokenize,
     },
     structure::{DeltaModule, Kind, Origin, Positions, Provenance, Shape, Structure},
@@ -256,7 +256,8 @@ impl Bench {
             weights: s3delta::t5::WeightFormat::F32,
             decoding,
         };
-        let (engine, commands) = Engine::new(backbone.clone(), Arc::new(Bytes), config.queue);
+        let (engine, commands) =
+            Engine::new(backbone.clone(), Arc::new(Bytes), &Settings { queue: config.queue, ..Settings::default() });
         let ((tell, reached), (open, opened)) = (mpsc::channel(), mpsc::channel());
         let gate = Gate { reached: tell, open: opened };
         std::thread::spawn(move || {

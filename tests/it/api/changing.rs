@@ -11,13 +11,14 @@ use s3delta::config::Config;
 use s3delta::delta::{DeltaWeights, Layout, Metadata, Single};
 use s3delta::jobs::{Failure, Jobs};
 use s3delta::registry::Registry;
-use s3delta::serve::{self, Settings, Text};
+use s3delta::serve::{self, Engine, Settings, Text};
 use s3delta::structure::{DeltaModule, Kind, Origin, Provenance, Structure};
 use s3delta::t5::{Backbone, DecodeSettings, Tokenizer, generate};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
 use tower::ServiceExt;
 
 const CLIENTS: usize = 64;
@@ -59,7 +60,7 @@ fn variants(backbone: &Backbone) -> Vec<Variant> {
 }
 
 /// Status and body of a reply.
-async fn call(router: &Router, request: Request<Body>) -> (u16, Value) {
+pub(super) async fn call(router: &Router, request: Request<Body>) -> (u16, Value) {
     let reply = router.clone().oneshot(request).await.unwrap();
     let status = reply.status().as_u16();
     let bytes = reply.into_body().collect().await.unwrap().to_bytes();
@@ -75,6 +76,17 @@ async fn upload(router: &Router, name: &str, variant: &Variant) -> String {
     adapter["aliases"]["latest"].as_str().unwrap().to_string()
 }
 
+/// The API over a real engine.
+pub(super) fn serving(backbone: &Arc<Backbone>, settings: Settings) -> (TempDir, Engine, Router) {
+    let home = tempfile::tempdir().unwrap();
+    let registry = Registry::open(home.path()).unwrap();
+    let text = Arc::new(Text::from(Tokenizer::bytes()));
+    let engine = serve::start(Arc::clone(backbone), text.clone(), settings).unwrap();
+    let jobs = Jobs::new(registry.clone(), engine.backbone().clone(), text, 1, Arc::new(|_, _| Err(Failure::Stopped)));
+    let state = AppState::new(registry, engine.clone(), jobs, Config::default(), Tokens::default());
+    (home, engine, router(state))
+}
+
 fn prompt(number: usize) -> Vec<u32> {
     (0..3 + 4 * number as u32 % 11).map(|at| 5 + (at * 37 + number as u32 * 11) % 90).chain([1]).collect()
 }
@@ -82,16 +94,10 @@ fn prompt(number: usize) -> Vec<u32> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_answer_is_that_of_the_generation_that_it_names() {
     let backbone = Arc::new(crate::reference::backbone("tiny-v1.1"));
-    let home = tempfile::tempdir().unwrap();
-    let registry = Registry::open(home.path()).unwrap();
     // adapters leave memory and come back, and sources the cache
     let settings =
         Settings { adapter_bytes: 4000, max_batch_rows: 12, encoder_cache_bytes: 30_000, ..Settings::default() };
-    let engine = serve::start(Arc::clone(&backbone), Arc::new(Text::from(Tokenizer::bytes())), settings).unwrap();
-    let text = Arc::new(Text::from(Tokenizer::bytes()));
-    let jobs = Jobs::new(registry.clone(), engine.backbone().clone(), text, 1, Arc::new(|_, _| Err(Failure::Stopped)));
-    let state = AppState::new(registry, engine.clone(), jobs, Config::default(), Tokens::default());
-    let router = router(state);
+    let (_home, engine, router) = serving(&backbone, settings);
     let variants = Arc::new(variants(&backbone));
     let generations = Arc::new(Mutex::new(HashMap::new()));
     for (number, name) in NAMES.into_iter().enumerate() {
