@@ -1,6 +1,6 @@
 //! The socket: who may be let in at all, and how the server stops.
 
-use super::{AppState, Tokens, router};
+use super::{AppState, Tokens, metrics, router};
 use crate::config::Config;
 use axum::serve::ListenerExt;
 use std::{future::IntoFuture, io, net::SocketAddr, pin::pin, time::Duration};
@@ -44,6 +44,18 @@ pub async fn bind(config: &Config, tokens: &Tokens) -> Result<TcpListener, BindE
 /// How long errors may take on their way to clients before the process ends.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// How often histograms are put in order.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Puts histograms' samples together now and then: they stay in memory until then, and nobody may ever ask for `/metrics`.
+async fn upkeep() {
+    let mut every = tokio::time::interval(UPKEEP);
+    loop {
+        every.tick().await;
+        metrics::recorder().run_upkeep();
+    }
+}
+
 /// Answers requests until `stop` comes; then lets the running job keep a checkpoint and gives requests their time to end.
 pub async fn serve(listener: TcpListener, state: AppState, stop: impl Future<Output = ()>) -> io::Result<()> {
     let (tell, mut told) = watch::channel(false);
@@ -60,6 +72,7 @@ pub async fn serve(listener: TcpListener, state: AppState, stop: impl Future<Out
     let mut server = pin!(server.into_future());
     tokio::select! {
         ended = &mut server => return ended,
+        () = upkeep() => {}
         () = stop => {}
     }
     tracing::info!("the server stops");

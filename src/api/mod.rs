@@ -62,6 +62,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
 use tokio::sync::Semaphore;
 
+/// Requests that are read at a time at most: each has one of the runtime's 512 threads that may block.
+const MOST_READS: usize = 256;
+
 /// What the handlers work with; clones share it.
 #[derive(Clone)]
 pub struct AppState {
@@ -71,7 +74,9 @@ pub struct AppState {
     config: Arc<Config>,
     tokens: Arc<Tokens>,
     uploads: Arc<Semaphore>,
-    /// Requests whose texts are tokenized.
+    /// Requests that are read, as many as may wait.
+    reads: Arc<Semaphore>,
+    /// Texts that are tokenized, one a core.
     readers: Arc<Semaphore>,
     /// What structures take, by their ids; measured once.
     costs: Arc<Mutex<HashMap<String, MeasuredCost>>>,
@@ -84,6 +89,7 @@ impl AppState {
     /// The state of a server over these parts.
     pub fn new(registry: Registry, engine: Engine, jobs: Jobs, config: Config, tokens: Tokens) -> Self {
         let uploads = Arc::new(Semaphore::new(config.concurrent_uploads.max(1)));
+        let reads = Arc::new(Semaphore::new(config.queue.clamp(1, MOST_READS)));
         let readers = Arc::new(Semaphore::new(available_parallelism().map_or(1, NonZeroUsize::get)));
         let (config, tokens) = (Arc::new(config), Arc::new(tokens));
         let (source_tokens, new_tokens) = structures::MEASURED;
@@ -94,6 +100,7 @@ impl AppState {
             config,
             tokens,
             uploads,
+            reads,
             readers,
             costs: Arc::default(),
             module_costs: Arc::new(Mutex::new(ModuleCosts::new(source_tokens, new_tokens))),

@@ -7,6 +7,7 @@ use crate::{
 };
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::runtime::Handle;
 use tokio::time::timeout_at;
 
 /// A model to ask. While it lives its weights stay readable, whatever is deleted or moved.
@@ -57,7 +58,7 @@ impl AppState {
         })
     }
 
-    /// The ids of a text, refused where there are too many. A text far too long is refused before it is tokenized, which takes
+    /// The ids of a text, refused where there are too many; blocks. A text far too long is refused before it is tokenized, which takes
     /// seconds and a gigabyte for a megabyte.
     pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let tokenizer = self.engine.tokenizer();
@@ -66,7 +67,10 @@ impl AppState {
         if characters > most {
             return Err(self.too_long(&format!("{characters} characters")));
         }
+        // text by text, so that one of a request of many does not wait for all of another's
+        let permit = Handle::current().block_on(self.readers.acquire()).map_err(ApiError::internal)?;
         let ids = tokenizer.encode(text)?;
+        drop(permit);
         self.check_length(ids.len())?;
         Ok(ids)
     }
@@ -82,21 +86,19 @@ impl AppState {
         ApiError::unservable("input_too_long", message)
     }
 
-    /// Reads a request's model and texts beside the threads that answer, not more of them at a time than there are cores, and no
-    /// longer than until the deadline.
+    /// Reads a request's model and texts beside the threads that answer, and no longer than until the deadline. Where as many are read as
+    /// may wait in the queue, it is full.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         deadline: Option<Instant>,
         read: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let reading = async {
-            let permit = self.readers.clone().acquire_owned().await.map_err(ApiError::internal)?;
-            self.blocking(move |state| {
-                let _permit = permit; // until it is read, also where nobody waits any more
-                read(state)
-            })
-            .await
-        };
+        let full = |_| serve::Error::QueueFull { capacity: self.config.queue };
+        let permit = self.reads.clone().try_acquire_owned().map_err(full)?;
+        let reading = self.blocking(move |state| {
+            let _permit = permit; // until it is read, also where nobody waits any more
+            read(state)
+        });
         match deadline {
             Some(deadline) => timeout_at(deadline.into(), reading).await.unwrap_or(Err(serve::Error::TimedOut.into())),
             None => reading.await,

@@ -55,6 +55,8 @@ pub(super) struct EngineThread {
     places: Arc<Places>,
     /// Groups of requests, of which the first goes on next.
     joining: VecDeque<Joining>,
+    /// Whether the last group that went on was a short one, and others waited.
+    passed: bool,
     decoding: Decoding,
 }
 
@@ -91,6 +93,7 @@ impl EngineThread {
             waiting: Line::default(),
             places: engine.places(),
             joining: VecDeque::new(),
+            passed: false,
             decoding: Decoding::default(),
             backbone,
             settings,
@@ -123,24 +126,32 @@ impl EngineThread {
         self.waiting.give_up(now);
         self.load();
         self.decoding.sweep(now, &self.compute);
+        self.joining.retain_mut(|group| group.sweep(now));
         let admitted = self.admit();
         if !admitted.is_empty() {
             let group = Joining::new(admitted, &mut self.sources, self.settings.encoded_between_steps);
-            self.joining.push_front(group); // at once: it may be short
+            self.line_up(group);
         }
         let idle = self.joining.is_empty() && self.decoding.is_empty();
-        self.join(now);
+        self.join();
         self.decoding.step(&self.backbone, &self.compute);
         self.decoding.sweep(now, &self.compute);
         self.resident.trim();
         !idle
     }
 
+    /// A short group goes before the long ones, unless the last one has just done so: then one of them is first.
+    fn line_up(&mut self, group: Joining) {
+        let place = if group.is_long() { self.joining.len() } else { usize::from(self.passed) };
+        self.joining.insert(place.min(self.joining.len()), group);
+    }
+
     /// Goes on encoding the sources of one of the groups that are to join, each in its turn, for no longer than rows under way can
     /// wait, and never so long that nobody looks whether somebody still waits for them.
-    fn join(&mut self, now: Instant) {
+    fn join(&mut self) {
         let Some(joining) = self.joining.pop_front() else { return };
-        match joining.advance(&self.backbone, self.settings.encoded_between_steps, now, &self.compute) {
+        self.passed = !joining.is_long() && !self.joining.is_empty();
+        match joining.advance(&self.backbone, self.settings.encoded_between_steps, &self.compute) {
             Progress::UnderWay(joining) => self.joining.push_back(*joining),
             Progress::Joined(joined) => {
                 let Joined { running, cache, fresh } = *joined;

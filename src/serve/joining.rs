@@ -30,6 +30,8 @@ pub(super) struct Joining {
     admitted: Vec<Admitted>,
     stage: Stage,
     is_long: bool,
+    /// Turns of the engine that it has seen.
+    age: usize,
 }
 
 /// How far they are.
@@ -78,7 +80,7 @@ impl Joining {
         let plan = Plan::new(sources, &rows);
         let scored: usize = admitted.iter().map(|admitted| admitted.positions).sum();
         let is_long = plan.tokens() > short || scored > POSITIONS;
-        Self { admitted, stage: Stage::Encoding(Box::new(plan)), is_long }
+        Self { admitted, stage: Stage::Encoding(Box::new(plan)), is_long, age: 0 }
     }
 
     /// Whether it takes many turns.
@@ -94,8 +96,8 @@ impl Joining {
     /// What its requests hold, by the adapters' generations, where so many tokens are encoded in a turn.
     pub(super) fn holdings(&self, encoded: usize) -> impl Iterator<Item = (Option<&str>, Holding)> {
         self.admitted.iter().map(move |Admitted { command, positions, .. }| {
-            let (turns, source) = (command.turns(encoded, *positions), command.ids().len());
-            (command.flow(), Holding { turns, rows: command.rows(), source })
+            let turns = command.turns(encoded, *positions).saturating_sub(self.age).max(command.steps());
+            (command.flow(), Holding { turns, rows: command.rows(), source: command.ids().len() })
         })
     }
 
@@ -106,24 +108,26 @@ impl Joining {
         new.map(|admitted| admitted.command.ids().len()).sum()
     }
 
-    /// Encodes about `budget` tokens; once all is encoded, makes one pass of the scorings, and answers them after the last.
-    /// Nothing more is computed for those who wait no longer.
-    pub(super) fn advance(self, backbone: &Backbone, budget: usize, now: Instant, compute: &Compute) -> Progress {
-        let Self { mut admitted, mut stage, is_long } = self;
-        let waits: Vec<_> = admitted.iter().map(|admitted| !admitted.command.is_over(now)).collect();
+    /// Sees a turn begin: lets those go who wait no longer. False if nobody is left.
+    pub(super) fn sweep(&mut self, now: Instant) -> bool {
+        self.age += 1;
+        let waits: Vec<_> = self.admitted.iter().map(|admitted| !admitted.command.is_over(now)).collect();
         if waits.contains(&false) {
-            stage.retain(&admitted, &waits);
-            let all = admitted.into_iter().zip(waits);
+            self.stage.retain(&self.admitted, &waits);
+            let all = std::mem::take(&mut self.admitted).into_iter().zip(waits);
             let (still, over): (Vec<_>, Vec<_>) = all.partition(|(_, waits)| *waits);
             // one whose client left hears nothing of it
             over.into_iter().for_each(|(over, _)| over.command.fail(Error::TimedOut));
-            admitted = still.into_iter().map(|(admitted, _)| admitted).collect();
-            if admitted.is_empty() {
-                return Progress::Over;
-            }
+            self.admitted = still.into_iter().map(|(admitted, _)| admitted).collect();
         }
+        !self.admitted.is_empty()
+    }
+
+    /// Encodes about `budget` tokens; once all is encoded, makes one pass of the scorings, and answers them after the last.
+    pub(super) fn advance(self, backbone: &Backbone, budget: usize, compute: &Compute) -> Progress {
+        let Self { admitted, stage, is_long, age } = self;
         match compute.run(|| stage.advance(backbone, &admitted, budget)) {
-            Ok(Step::More(stage)) => Progress::UnderWay(Box::new(Self { admitted, stage, is_long })),
+            Ok(Step::More(stage)) => Progress::UnderWay(Box::new(Self { admitted, stage, is_long, age })),
             Ok(Step::Done(computed)) => {
                 let (scores, cache, fresh) = *computed;
                 let running = answer(admitted, scores, Instant::now()); // computing took its time

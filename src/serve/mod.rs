@@ -31,6 +31,8 @@ mod shared;
 mod source_cache;
 mod sources;
 #[cfg(test)]
+mod starving;
+#[cfg(test)]
 mod testing;
 mod text;
 mod waiting;

@@ -44,15 +44,19 @@ impl Command {
         }
     }
 
-    /// Turns that it takes at most once it has its room, where `encoded` source tokens take one, and each other group that joins may
-    /// have one between two of its own. `positions` are those of [`Command::positions`].
+    /// Turns that it takes at most once it has its room, where `encoded` source tokens take one, and between two of its own each other
+    /// long group that joins has one, and a short one before each. `positions` are those of [`Command::positions`].
     pub(super) fn turns(&self, encoded: usize, positions: usize) -> usize {
-        let made = match self {
+        let joins = self.ids().len().div_ceil(encoded) + positions.div_ceil(scoring::POSITIONS);
+        2 * LONG_GROUPS * joins + self.steps()
+    }
+
+    /// Steps of the decoder that it takes at most.
+    pub(super) fn steps(&self) -> usize {
+        match self {
             Command::Generate(generate) => generate.request.settings.max_new_tokens,
             Command::Score(_) => 0,
-        };
-        let joins = self.ids().len().div_ceil(encoded) + positions.div_ceil(scoring::POSITIONS);
-        (1 + LONG_GROUPS) * joins + made
+        }
     }
 
     /// Tells what is shared with other requests.

@@ -167,7 +167,8 @@ impl Line {
     /// Those that join now, in the order of their [`Turns`]. One whose adapter is not there yet is passed over and keeps its place;
     /// so is the first one that lacks rows or source tokens, behind which those go first that its [`Reservation`] lets pass, and the
     /// first of an adapter that has its share of the rows, which has a reservation among that adapter's. Where the encoder's pass
-    /// has no room for the next one, none behind it goes first. `knows` tells whether a source's keys and values are there.
+    /// has no room for the next one, none behind it goes first. `knows` tells whether a source's keys and values are there: they
+    /// need no computing then, but are held as long as somebody attends to them, whatever becomes of the cache.
     pub(super) fn admit(&mut self, room: Room<'_>, knows: impl Fn(&Keys) -> bool) -> Vec<Admitted> {
         if self.waiting.is_empty() {
             self.turns.reset();
@@ -178,7 +179,7 @@ impl Line {
         under_way.iter().for_each(|(flow, holding)| *rows_of.entry(*flow).or_default() += holding.rows);
         let mut reserved: Option<Reservation> = None;
         let mut reserved_of: HashMap<Option<&str>, Reservation> = HashMap::new();
-        let (mut rows, mut width, mut positions) = (0, 0, 0);
+        let (mut rows, mut width, mut positions, mut sources) = (0, 0, 0, 0);
         let mut memories: Vec<&Key> = Vec::new();
         let mut joins = vec![false; self.waiting.len()];
         let flows = self.waiting.iter().map(|waiting| waiting.command.flow()).collect::<HashSet<_>>().len();
@@ -188,10 +189,10 @@ impl Line {
             if !matches!(adapter, Slot::Ready(_)) {
                 continue;
             }
-            // keys and values that are there already take no room
-            let computes = !knows(keys) && !memories.contains(&&keys.memory);
-            let source = if computes { command.ids().len() } else { 0 };
-            let long = source > room.short || *own > scoring::POSITIONS;
+            let (tokens, is_new) = (command.ids().len(), !memories.contains(&&keys.memory));
+            let computes = is_new && !knows(keys);
+            let (source, encoded) = (if is_new { tokens } else { 0 }, if computes { tokens } else { 0 });
+            let long = encoded > room.short || *own > scoring::POSITIONS;
             if long && !room.long {
                 continue;
             }
@@ -208,7 +209,7 @@ impl Line {
                 reserved.get_or_insert_with(|| Reservation::new(holding, space, all));
                 continue;
             }
-            let (wider, computed) = (width.max(source), memories.len() + usize::from(computes));
+            let (wider, computed) = (width.max(encoded), sources + usize::from(computes));
             // the decoder's part is limited as well, so that rows under way are not held up for long
             let scored = positions + own;
             let full = rows == room.requests || computed * wider > room.encoded || scored > scoring::POSITIONS;
@@ -219,8 +220,8 @@ impl Line {
             if !Reservation::let_pass(waits_for, holding) {
                 continue;
             }
-            memories.extend(computes.then_some(&keys.memory));
-            (rows, width, positions) = (rows + 1, wider, scored);
+            memories.extend(is_new.then_some(&keys.memory));
+            (rows, width, positions, sources) = (rows + 1, wider, scored, computed);
             space = space.without(holding);
             under_way.push((flow, holding));
             *rows_of.entry(flow).or_default() += needed;

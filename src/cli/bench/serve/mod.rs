@@ -72,6 +72,9 @@ pub(crate) struct Args {
     /// Beams of each request, which takes as many rows.
     #[arg(long, value_name = "N", default_value = "1")]
     beams: NonZeroUsize,
+    /// Times that each phase is run, one after the other.
+    #[arg(long, value_name = "N", default_value = "1")]
+    runs: NonZeroUsize,
     /// Seconds of a phase that count.
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = some_seconds)]
     duration: f64,
@@ -231,9 +234,11 @@ impl Args {
             let loads = if self.load.is_empty() { &[0.8][..] } else { &self.load };
             rates = loads.iter().map(|load| (format!("load {load}"), load * capacity)).collect();
         }
-        for (name, rate) in rates {
+        for (name, rate) in rates.iter().flat_map(|rate| vec![rate; self.runs.get()]) {
             let most = self.concurrency.get();
-            phases.add(&name, Some(rate), open_loop(client, workload(), rate, most, phase)).await;
+            if phases.add(name, Some(*rate), open_loop(client, workload(), *rate, most, phase)).await <= 0.0 {
+                bail!("no request of {name} was answered: {}", phases.failures());
+            }
         }
         Ok(report(self, &mix, *registration, phases))
     }

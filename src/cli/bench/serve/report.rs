@@ -20,6 +20,9 @@ pub(super) struct Report {
     registered: Option<usize>,
     registration_s: Option<f64>,
     zipf: f64,
+    peer: &'static str,
+    batch: usize,
+    beams: usize,
     source_len: String,
     output_len: String,
     stream: bool,
@@ -32,6 +35,9 @@ struct PhaseReport {
     phase: String,
     /// Requests due a second; none where clients ask as they are answered.
     offered: Option<f64>,
+    /// Of the latencies, under the names that the peers' script has.
+    median_ms: Option<f64>,
+    max_ms: Option<f64>,
     #[serde(flatten)]
     summary: Summary,
     /// Cores that the generator and the server used on average from the warm-up's end on.
@@ -84,6 +90,8 @@ impl<'a> Phases<'a> {
         self.done.push(PhaseReport {
             phase: name.into(),
             offered: rate.map(|rate| rounded(rate, 2)),
+            median_ms: summary.latency_ms.map(|latency| latency.p50),
+            max_ms: summary.latency_ms.map(|latency| latency.max),
             summary,
             generator_cores: cores(before.generator, after.generator),
             server_cores: cores(before.server, after.server),
@@ -118,6 +126,9 @@ pub(super) fn report(args: &Args, mix: &Mix, registration: Option<(usize, f64)>,
         registered: registration.map(|(made, _)| made),
         registration_s: registration.map(|(_, seconds)| rounded(seconds, 2)),
         zipf: mix.zipf,
+        peer: "s3delta",
+        batch: args.clients.get(),
+        beams: args.beams.get(),
         source_len: mix.source.to_string(),
         output_len: mix.output.to_string(),
         stream: phases.client.stream,
