@@ -41,7 +41,8 @@ pub struct Config {
     /// the engine, one adapter's requests have an equal share of these places and are answered 429 beyond it.
     pub queue: usize,
     /// Tokens of inputs that are encoded between two tokens of the texts under way: fewer for steadier streams, more for throughput.
-    pub encoded_between_steps: usize,
+    /// If absent, 1,024, and on a CPU so many fewer as the backbone's encoder is larger than T5-small's.
+    pub encoded_between_steps: Option<usize>,
     /// Bytes of encoded texts kept for requests that ask about them again; 0 keeps none.
     pub encoder_cache_bytes: usize,
     /// Bytes of activations below the lowest module that a re-training keeps across epochs, of training and of dev rows each; 0
@@ -72,7 +73,7 @@ impl Default for Config {
             inputs: 1024,
             adapter_bytes: 1 << 30,
             queue: 256,
-            encoded_between_steps: 1024,
+            encoded_between_steps: None,
             encoder_cache_bytes: 256 << 20,
             kept_activation_bytes: 1 << 30,
             waiting_jobs: 100,
@@ -123,7 +124,8 @@ impl Config {
     fn from_parts(text: &str, variables: impl Iterator<Item = (String, String)>) -> Result<Self, Error> {
         let mut table: toml::Table = toml::from_str(text)?;
         let mut keys = toml::Table::try_from(Self::default()).unwrap_or_default();
-        keys.insert("threads".into(), 0.into());
+        // those that are absent by default
+        keys.extend(["threads", "encoded_between_steps"].map(|key| (key.to_string(), 0.into())));
         for (name, value) in variables {
             let Some(key) = name.strip_prefix("S3DELTA_").map(str::to_lowercase) else { continue };
             if keys.contains_key(&key) {
@@ -144,7 +146,7 @@ impl Config {
             ("output_tokens", self.output_tokens, usize::MAX),
             ("inputs", self.inputs, usize::MAX),
             ("queue", self.queue, usize::MAX),
-            ("encoded_between_steps", self.encoded_between_steps, usize::MAX),
+            ("encoded_between_steps", self.encoded_between_steps.unwrap_or(1), usize::MAX),
             ("waiting_jobs", self.waiting_jobs, usize::MAX),
         ];
         match numbers.into_iter().find(|(_, value, most)| !(1..=*most).contains(value)) {

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::jobs::{Jobs, runner};
 use crate::registry::Registry;
 use crate::serve::{self, Engine};
-use crate::t5::{Backbone, WeightFormat};
+use crate::t5::{Backbone, DeviceChoice, WeightFormat};
 use anyhow::Result;
 use axum::Router;
 use std::sync::Arc;
@@ -38,12 +38,16 @@ impl App {
             WeightFormat::F32 => backbone.clone(),
             WeightFormat::Int8 => Arc::new(Backbone::resolve_as(&config.backbone, weights, &device)?),
         };
+        let encoded = match named {
+            DeviceChoice::Cpu => serve::Settings::encoded_on_cpu(served.shape()),
+            _ => serve::Settings::default().encoded_between_steps,
+        };
         let settings = serve::Settings {
             adapter_bytes: config.adapter_bytes,
             queue: config.queue,
             max_source_tokens: config.input_tokens,
             max_new_tokens: config.output_tokens,
-            encoded_between_steps: config.encoded_between_steps,
+            encoded_between_steps: config.encoded_between_steps.unwrap_or(encoded),
             encoder_cache_bytes: config.encoder_cache_bytes,
             device: named.to_string(),
             ..serve::Settings::default()

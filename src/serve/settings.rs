@@ -1,6 +1,10 @@
 //! What the engine may use.
 
 use super::generation::MOST_EVENTS;
+use crate::structure::Shape;
+
+/// Weights of T5-small's encoder blocks.
+const T5_SMALL: usize = 6 * 512 * (4 * 512 + 2 * 2048);
 
 /// Limits of the engine. Zeros are read as ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +53,15 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Tokens that a CPU encodes between two steps of a backbone's decoder in about the time of 1,024 of T5-small's, beyond which those
+    /// who read a stream see it stand still.
+    pub fn encoded_on_cpu(shape: &Shape) -> usize {
+        let Shape { encoder_layers, d_model, d_kv, num_heads, d_ff, gated, .. } = *shape;
+        let weights = encoder_layers * d_model * (4 * num_heads * d_kv + (2 + usize::from(gated)) * d_ff);
+        let most = Self::default().encoded_between_steps;
+        (most * T5_SMALL / weights.max(1)).clamp(most / 16, most)
+    }
+
     /// Rows that requests of one adapter may have together, so that the others find some at once: seven eighths.
     pub fn share(&self) -> usize {
         self.max_batch_rows - self.max_batch_rows / 8
@@ -66,5 +79,26 @@ impl Settings {
             max_new_tokens: self.max_new_tokens.clamp(1, MOST_EVENTS - 1),
             ..self
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_larger_encoder_takes_fewer_tokens_at_a_time() {
+        let of = |encoder_layers, d_model, num_heads, d_ff| Shape {
+            encoder_layers,
+            d_model,
+            d_kv: 64,
+            num_heads,
+            d_ff,
+            gated: false,
+            ..Shape::tiny()
+        };
+        let (small, base, large) = (of(6, 512, 8, 2048), of(12, 768, 12, 3072), of(24, 1024, 16, 4096));
+        let found = [Shape::tiny(), small, base, large].map(|shape| Settings::encoded_on_cpu(&shape));
+        assert_eq!(found, [1024, 1024, 227, 64]);
     }
 }
