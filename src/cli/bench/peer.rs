@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// Ordinary pieces only: no pad, end, unknown, no sentinel.
-pub(super) const FIRST_ID: u32 = 3;
+const FIRST_ID: u32 = 3;
 /// So many ids behind the first are drawn from.
 const ID_SPAN: u32 = 31997;
 
@@ -173,19 +173,23 @@ pub(super) fn id_span(backbone: &Backbone) -> Result<u32> {
 }
 
 /// How many ids are drawn from with this vocabulary.
-fn span(vocab: usize) -> Option<u32> {
+pub(super) fn span(vocab: usize) -> Option<u32> {
     (vocab as u32).checked_sub(FIRST_ID).filter(|left| *left > 0).map(|left| left.min(ID_SPAN))
 }
 
 /// `id(row, column) = 3 + splitmix64(seed · 2³² + row · length + column) % span`.
 pub(super) fn random_ids(rows: usize, length: usize, seed: u32, span: u32) -> Vec<Vec<u32>> {
-    let draw =
-        |at: usize| FIRST_ID + (splitmix64((u64::from(seed) << 32).wrapping_add(at as u64)) % u64::from(span)) as u32;
+    let draw = |at: usize| random_id(seed.into(), at as u64, span);
     (0..rows).map(|row| (row * length..(row + 1) * length).map(draw).collect()).collect()
 }
 
+/// Number `at` of them.
+pub(super) fn random_id(seed: u64, at: u64, span: u32) -> u32 {
+    FIRST_ID + (splitmix64((seed << 32).wrapping_add(at)) % u64::from(span)) as u32
+}
+
 /// One output of the splitmix64 generator.
-pub(super) fn splitmix64(x: u64) -> u64 {
+fn splitmix64(x: u64) -> u64 {
     let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -38,7 +38,7 @@ Without --url it makes random adapters in a folder of its own and starts a serve
 reach that server. Arrivals are Poisson and do not wait for answers; each time counts from when its request was due. With
 --load the capacity is measured first, by clients that ask again as soon as they are answered; they begin one after the other
 during the warm-up, so give it some seconds. All times are in milliseconds. The flags of `bench generate` are taken as well: --model
-is --backbone, --batch is --clients, --new-tokens is --output-len.")]
+is --backbone, --batch is --clients, --new-tokens is --output-len. Its ids are asked row after row, each with the end token for its last.")]
 pub(crate) struct Args {
     /// Ask this server, with the adapters it has, instead of starting one; S3DELTA_TOKEN is its token.
     #[arg(long, value_name = "URL", value_parser = http_url, conflicts_with_all = ["keep", "kind", "rank", "backbone", "device", "threads"])]
@@ -221,8 +221,9 @@ impl Args {
         let mut phases = Phases::new(server, client, phase.warmup);
         let mut number = 0;
         let mut workload = || {
+            let seed = mix.seed.wrapping_add(number);
             number += 1;
-            Workload::new(Mix { seed: mix.seed.wrapping_add(number), ..mix.clone() })
+            Workload::new(Mix { seed, ..mix.clone() })
         };
         let mut rates: Vec<(String, f64)> = self.rate.iter().map(|rate| (format!("rate {rate}"), *rate)).collect();
         if rates.is_empty() {

@@ -1,6 +1,6 @@
 //! What is asked and when: Poisson arrivals, adapters by Zipf's law, lengths by a distribution; all from one seed.
 
-use super::super::peer::{FIRST_ID, splitmix64};
+use super::super::peer::{random_id, span};
 use rand::distr::Distribution;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Most tokens that a distribution gives.
-const LONGEST: usize = 512;
+const LONGEST: usize = 4096;
 
 /// How long texts are, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,6 +101,7 @@ pub(super) struct Workload {
     mix: Mix,
     popularity: Option<Zipf<f64>>,
     rng: ChaCha8Rng,
+    /// Ids of the sources so far, the end tokens included.
     made: u64,
 }
 
@@ -118,21 +119,18 @@ impl Workload {
 
     pub(super) fn next(&mut self) -> Planned {
         let adapter = self.popularity.map(|law| law.sample(&mut self.rng) as usize - 1);
-        // the end token, which the server adds, counts
-        let length = (self.mix.source.draw(&mut self.rng) - 1).max(1);
-        let span = (self.mix.vocabulary as u64).saturating_sub(FIRST_ID.into()).max(1);
-        self.made += 1;
-        let id = |at: usize| {
-            let mixed = splitmix64(self.mix.seed ^ splitmix64(self.made.wrapping_mul(LONGEST as u64) + at as u64));
-            FIRST_ID + (mixed % span) as u32
-        };
-        let ids = (0..length).map(id).collect();
+        // the ids of the peers' rows one after the other, each row's last in place of which the server puts the end token
+        let length = (self.mix.source.draw(&mut self.rng) as u64).max(2);
+        let span = span(self.mix.vocabulary).unwrap_or(1);
+        let ids = (self.made..self.made + length - 1).map(|at| random_id(self.mix.seed, at, span)).collect();
+        self.made += length;
         Planned { adapter, ids, output: self.mix.output.draw(&mut self.rng) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::peer::random_ids;
     use super::*;
 
     fn mix(adapters: usize, zipf: f64) -> Mix {
@@ -208,6 +206,7 @@ mod tests {
         assert!(bare.iter().all(|planned| planned.adapter.is_none() && planned.ids.len() == 8));
         assert!(bare.iter().all(|planned| (2..=5).contains(&planned.output)));
         assert!(bare.iter().flat_map(|planned| &planned.ids).all(|id| (3..96).contains(id)));
-        assert_ne!(bare[0].ids, bare[1].ids);
+        let peers = random_ids(50, 9, 1, 93);
+        assert!(bare.iter().zip(&peers).all(|(planned, peer)| planned.ids == peer[..8]), "but for the end token");
     }
 }
