@@ -7,7 +7,12 @@ pub(super) fn peak() -> Option<u64> {
 
 /// Lets [`peak`] begin anew at the present size. False where the system does not allow it.
 pub(super) fn reset_peak() -> bool {
-    std::fs::write("/proc/self/clear_refs", "5").is_ok()
+    reset_peak_of("self")
+}
+
+/// The same of `/proc/PROCESS`.
+pub(super) fn reset_peak_of(process: &str) -> bool {
+    std::fs::write(format!("/proc/{process}/clear_refs"), "5").is_ok()
 }
 
 /// A field of `/proc/PROCESS/status` in bytes, such as `VmHWM` or `VmRSS`.

@@ -23,6 +23,7 @@ use server::{Server, Usage};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 use workload::{Lengths, Mix, Workload};
 
@@ -38,7 +39,8 @@ Without --url it makes random adapters in a folder of its own and starts a serve
 reach that server. Arrivals are Poisson and do not wait for answers; each time counts from when its request was due. With
 --load the capacity is measured first, by clients that ask again as soon as they are answered; they begin one after the other
 during the warm-up, so give it some seconds. All times are in milliseconds. The flags of `bench generate` are taken as well: --model
-is --backbone, --batch is --clients, --new-tokens is --output-len. Its ids are asked row after row, each with the end token for its last.")]
+is --backbone, --batch is --clients, --new-tokens is --output-len. Its ids are asked row after row, each with the end token for its last.
+The JSON has its fields, with the times and memory of each phase, but no digest of the ids made: answers are texts.")]
 pub(crate) struct Args {
     /// Ask this server, with the adapters it has, instead of starting one; S3DELTA_TOKEN is its token.
     #[arg(long, value_name = "URL", value_parser = http_url, conflicts_with_all = ["keep", "kind", "rank", "backbone", "device", "threads"])]
@@ -128,6 +130,8 @@ struct Target {
     server: Server,
     client: Arc<Client>,
     vocabulary: usize,
+    /// That it computes with; none of a server that ran already.
+    threads: Option<usize>,
     registration: Option<(usize, f64)>,
     // behind the server, which has it open
     _home: Option<tempfile::TempDir>,
@@ -161,8 +165,8 @@ impl Args {
 
     /// Starts a server over random adapters, or looks at the one that runs.
     fn target(&self, home: &Path, runtime: &tokio::runtime::Runtime) -> Result<Target> {
-        let (server, registration, home) = match &self.url {
-            Some(url) => (Server::at(url), None, None),
+        let (server, threads, registration, home) = match &self.url {
+            Some(url) => (Server::at(url), None, None, None),
             None => {
                 let temporary = self.keep.is_none().then(tempfile::tempdir).transpose()?;
                 let folder = self.keep.as_deref().or(temporary.as_ref().map(tempfile::TempDir::path));
@@ -171,7 +175,8 @@ impl Args {
                 let backbone = self.on.config(home)?.backbone;
                 let registration = self.populate(&backbone, folder)?;
                 let on = On { backbone: Some(backbone), compute: self.on.compute.clone() };
-                (Server::start(folder, &on)?, Some(registration), temporary)
+                let threads = on.config(folder)?.threads.or(available_parallelism().ok().map(NonZeroUsize::get));
+                (Server::start(folder, &on)?, threads, Some(registration), temporary)
             }
         };
         let timeout = Duration::from_secs_f64(self.timeout);
@@ -189,7 +194,7 @@ impl Args {
             bail!("--active {active} is more than the {} adapters there are", client.adapters.len());
         }
         client.adapters.truncate(active);
-        Ok(Target { server, client: Arc::new(client), vocabulary, registration, _home: home })
+        Ok(Target { server, client: Arc::new(client), vocabulary, threads, registration, _home: home })
     }
 
     /// Makes the adapters; says how many it made and in how many seconds.
@@ -207,7 +212,7 @@ impl Args {
     }
 
     async fn measure(&self, target: &Target) -> Result<Report> {
-        let Target { server, client, vocabulary, registration, .. } = target;
+        let Target { server, client, vocabulary, .. } = target;
         let mix = Mix {
             adapters: client.adapters.len(),
             zipf: self.zipf,
@@ -241,7 +246,7 @@ impl Args {
                 bail!("no request of {name} was answered: {}", phases.failures());
             }
         }
-        Ok(report(self, &mix, *registration, phases))
+        Ok(report(self, target, &mix, phases))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::peer::{load, rounded};
 use super::scrape::AdapterMetrics;
 use super::tally::{Quantiles, Summary};
-use super::{Args, Client, Mix, Scrape, Server, Usage};
+use super::{Args, Client, Lengths, Mix, Scrape, Server, Target, Usage};
 use crate::cli::bench::random::AdapterKind;
 use crate::cli::output;
 use serde::Serialize;
@@ -23,8 +23,10 @@ pub(super) struct Report {
     peer: &'static str,
     batch: usize,
     beams: usize,
-    source_len: String,
-    output_len: String,
+    /// Of the server; none of one that ran already.
+    threads: Option<usize>,
+    source_len: Lengths,
+    new_tokens: Lengths,
     stream: bool,
     pinned_to_core: Option<usize>,
     phases: Vec<PhaseReport>,
@@ -37,18 +39,21 @@ struct PhaseReport {
     offered: Option<f64>,
     /// Of the latencies, under the names that the peers' script has.
     median_ms: Option<f64>,
+    min_ms: Option<f64>,
     max_ms: Option<f64>,
     #[serde(flatten)]
     summary: Summary,
     /// Cores that the generator and the server used on average from the warm-up's end on.
     generator_cores: Option<f64>,
     server_cores: Option<f64>,
-    server_rss_mb: Option<f64>,
-    server_peak_rss_mb: Option<f64>,
+    /// The server's memory: at the end, its peak so far, and its peak since the warm-up's end.
+    rss_mb: Option<f64>,
+    peak_rss_mb: Option<f64>,
+    run_rss_mb: Option<f64>,
     /// Of the same time.
     metrics: Option<AdapterMetrics>,
-    /// The machine's load average over a minute, at the end of the phase.
-    machine_load: Option<f64>,
+    /// The machine's load average over the minute before the phase.
+    load: Option<f64>,
 }
 
 /// The phases so far.
@@ -56,6 +61,8 @@ pub(super) struct Phases<'a> {
     server: &'a Server,
     client: Arc<Client>,
     warmup: Duration,
+    /// Peak of the server's memory so far.
+    peak_rss_mb: Option<f64>,
     done: Vec<PhaseReport>,
 }
 
@@ -70,18 +77,21 @@ struct Reading {
 impl<'a> Phases<'a> {
     /// Phases of which so much at first does not count.
     pub(super) fn new(server: &'a Server, client: &Arc<Client>, warmup: Duration) -> Self {
-        Self { server, client: Arc::clone(client), warmup, done: Vec::new() }
+        Self { server, client: Arc::clone(client), warmup, peak_rss_mb: None, done: Vec::new() }
     }
 
     /// Runs one phase and gives the requests answered a second.
     pub(super) async fn add(&mut self, name: &str, rate: Option<f64>, run: impl Future<Output = Summary>) -> f64 {
         eprintln!("{name}{}", rate.map(|rate| format!(": {rate:.1} requests/s")).unwrap_or_default());
+        let load = load();
         let warm = async {
             tokio::time::sleep(self.warmup).await;
-            self.read().await
+            (self.read().await, self.server.reset_peak())
         };
-        let (summary, before) = tokio::join!(run, warm);
+        let (summary, (before, fresh)) = tokio::join!(run, warm);
         let after = self.read().await;
+        let peaks = [before.server, after.server].into_iter().flatten().map(|usage| usage.peak_rss_mb);
+        self.peak_rss_mb = peaks.chain(self.peak_rss_mb).reduce(f64::max);
         let seconds = after.at.duration_since(before.at).as_secs_f64();
         let cores = |before: Option<Usage>, after: Option<Usage>| {
             Some(rounded((after?.cpu.saturating_sub(before?.cpu)).as_secs_f64() / seconds, 3))
@@ -91,14 +101,16 @@ impl<'a> Phases<'a> {
             phase: name.into(),
             offered: rate.map(|rate| rounded(rate, 2)),
             median_ms: summary.latency_ms.map(|latency| latency.p50),
+            min_ms: summary.latency_ms.map(|latency| latency.min),
             max_ms: summary.latency_ms.map(|latency| latency.max),
             summary,
             generator_cores: cores(before.generator, after.generator),
             server_cores: cores(before.server, after.server),
-            server_rss_mb: after.server.map(|usage| rounded(usage.rss_mb, 1)),
-            server_peak_rss_mb: after.server.map(|usage| rounded(usage.peak_rss_mb, 1)),
+            rss_mb: after.server.map(|usage| rounded(usage.rss_mb, 1)),
+            peak_rss_mb: self.peak_rss_mb.map(|peak| rounded(peak, 1)),
+            run_rss_mb: after.server.filter(|_| fresh).map(|usage| rounded(usage.peak_rss_mb, 1)),
             metrics: before.metrics.zip(after.metrics).map(|(before, after)| after.adapters(&before)),
-            machine_load: load(),
+            load,
         });
         answered
     }
@@ -118,7 +130,8 @@ impl<'a> Phases<'a> {
     }
 }
 
-pub(super) fn report(args: &Args, mix: &Mix, registration: Option<(usize, f64)>, phases: Phases<'_>) -> Report {
+pub(super) fn report(args: &Args, target: &Target, mix: &Mix, phases: Phases<'_>) -> Report {
+    let Target { registration, threads, .. } = *target;
     Report {
         backbone: phases.client.backbone.clone(),
         adapters: mix.adapters,
@@ -129,8 +142,9 @@ pub(super) fn report(args: &Args, mix: &Mix, registration: Option<(usize, f64)>,
         peer: "s3delta",
         batch: args.clients.get(),
         beams: args.beams.get(),
-        source_len: mix.source.to_string(),
-        output_len: mix.output.to_string(),
+        threads,
+        source_len: mix.source,
+        new_tokens: mix.output,
         stream: phases.client.stream,
         pinned_to_core: args.pin,
         phases: phases.done,
@@ -139,9 +153,9 @@ pub(super) fn report(args: &Args, mix: &Mix, registration: Option<(usize, f64)>,
 
 impl Report {
     pub(super) fn print(&self) {
-        let Self { backbone, adapters, zipf, source_len, output_len, .. } = self;
+        let Self { backbone, adapters, zipf, source_len, new_tokens, .. } = self;
         output::line(format!(
-            "{backbone}, {adapters} adapters (Zipf {zipf}), source {source_len}, output {output_len}"
+            "{backbone}, {adapters} adapters (Zipf {zipf}), source {source_len}, output {new_tokens}"
         ));
         if let (Some(made), Some(seconds)) = (self.registered, self.registration_s) {
             output::line(format!("{made} adapters registered in {seconds} s"));
@@ -165,7 +179,7 @@ impl Report {
                 times(summary.late_ms),
                 number(phase.generator_cores),
                 number(phase.server_cores),
-                number(phase.machine_load),
+                number(phase.load),
             ]
         };
         let headers = [
@@ -183,7 +197,7 @@ impl Report {
             "load",
         ];
         output::table(&headers, &self.phases.iter().map(row).collect::<Vec<_>>());
-        for PhaseReport { phase, summary, metrics, server_rss_mb, server_peak_rss_mb, .. } in &self.phases {
+        for PhaseReport { phase, summary, metrics, rss_mb, peak_rss_mb, .. } in &self.phases {
             let statuses: Vec<_> =
                 summary.statuses.iter().map(|(status, count)| format!("{count} × {status}")).collect();
             output::line(format!("{phase}: {} requests: {}", summary.requests, statuses.join(", ")));
@@ -192,7 +206,7 @@ impl Report {
                 let without = summary.refused_without_retry_after;
                 output::line(format!("  Retry-After {least} to {most} s, absent from {without} of the 429s"));
             }
-            if let (Some(now), Some(peak)) = (server_rss_mb, server_peak_rss_mb) {
+            if let (Some(now), Some(peak)) = (rss_mb, peak_rss_mb) {
                 output::line(format!("  server memory {now} MiB, at its peak {peak} MiB"));
             }
             if let Some(found) = metrics {

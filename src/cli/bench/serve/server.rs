@@ -73,7 +73,16 @@ impl Server {
 
     /// What it has used until now; none of a server that runs elsewhere.
     pub(super) fn usage(&self) -> Option<Usage> {
-        Usage::of(&self.child.as_ref()?.id().to_string())
+        Usage::of(&self.process()?)
+    }
+
+    /// Lets the peak of its memory begin anew; false where that cannot be.
+    pub(super) fn reset_peak(&self) -> bool {
+        self.process().is_some_and(|process| memory::reset_peak_of(&process))
+    }
+
+    fn process(&self) -> Option<String> {
+        Some(self.child.as_ref()?.id().to_string())
     }
 }
 
@@ -93,6 +102,7 @@ pub(super) struct Usage {
     /// User and system time.
     pub(super) cpu: Duration,
     pub(super) rss_mb: f64,
+    /// Until now, or since it began anew.
     pub(super) peak_rss_mb: f64,
 }
 

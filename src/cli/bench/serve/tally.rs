@@ -38,6 +38,7 @@ struct Times(Histogram<u64>);
 pub(super) struct Quantiles {
     pub(super) count: u64,
     pub(super) mean: f64,
+    pub(super) min: f64,
     pub(super) p50: f64,
     pub(super) p90: f64,
     pub(super) p99: f64,
@@ -61,6 +62,7 @@ impl Times {
         (!times.is_empty()).then(|| Quantiles {
             count: times.len(),
             mean: milliseconds(times.mean()),
+            min: milliseconds(times.min() as f64),
             p50: at(0.5),
             p90: at(0.9),
             p99: at(0.99),
@@ -215,6 +217,7 @@ mod tests {
         assert_eq!(found.count, 1000);
         let near = |found: f64, wanted: f64| assert!((found / wanted - 1.0).abs() < 2e-3, "{found} for {wanted}");
         near(found.mean, 500.5);
+        near(found.min, 1.0);
         near(found.p50, 500.0);
         near(found.p90, 900.0);
         near(found.p99, 990.0);

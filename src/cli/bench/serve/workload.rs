@@ -5,6 +5,7 @@ use rand::distr::Distribution;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Exp, LogNormal, Zipf};
+use serde::{Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -55,6 +56,16 @@ impl fmt::Display for Lengths {
             Self::Fixed(length) => write!(f, "{length}"),
             Self::Uniform { least, most } => write!(f, "uniform:{least}-{most}"),
             Self::LogNormal { median, sigma } => write!(f, "lognormal:{median},{sigma}"),
+        }
+    }
+}
+
+/// A number where they are all alike.
+impl Serialize for Lengths {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Fixed(length) => length.serialize(serializer),
+            _ => serializer.collect_str(self),
         }
     }
 }
