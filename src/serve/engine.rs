@@ -127,6 +127,7 @@ impl EngineThread {
         self.load();
         self.decoding.sweep(now, &self.compute);
         self.joining.retain_mut(|group| group.sweep(now));
+        self.passed &= !self.joining.is_empty();
         let admitted = self.admit();
         if !admitted.is_empty() {
             let group = Joining::new(admitted, &mut self.sources, self.settings.encoded_between_steps);
@@ -143,7 +144,7 @@ impl EngineThread {
     /// A short group goes before the long ones, unless the last one has just done so: then one of them is first.
     fn line_up(&mut self, group: Joining) {
         let place = if group.is_long() { self.joining.len() } else { usize::from(self.passed) };
-        self.joining.insert(place.min(self.joining.len()), group);
+        self.joining.insert(place, group);
     }
 
     /// Goes on encoding the sources of one of the groups that are to join, each in its turn, for no longer than rows under way can

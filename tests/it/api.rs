@@ -5,6 +5,7 @@ mod bench;
 mod changing;
 mod drawing;
 mod failures;
+mod reading;
 mod refusals;
 mod routes;
 mod stopping;

@@ -11,7 +11,7 @@ use s3delta::config::Config;
 use s3delta::delta::{DeltaWeights, Layout, Metadata, Single};
 use s3delta::jobs::{Failure, Jobs};
 use s3delta::registry::Registry;
-use s3delta::serve::{self, Engine, Settings, Text};
+use s3delta::serve::{self, Engine, Settings, Text, Tokenize};
 use s3delta::structure::{DeltaModule, Kind, Origin, Provenance, Structure};
 use s3delta::t5::{Backbone, DecodeSettings, Tokenizer, generate};
 use serde_json::{Value, json};
@@ -78,12 +78,21 @@ async fn upload(router: &Router, name: &str, variant: &Variant) -> String {
 
 /// The API over a real engine.
 pub(super) fn serving(backbone: &Arc<Backbone>, settings: Settings) -> (TempDir, Engine, Router) {
+    serving_with(backbone, settings, Arc::new(Text::from(Tokenizer::bytes())), Config::default())
+}
+
+/// The same with this tokenizer and these settings of the server.
+pub(super) fn serving_with(
+    backbone: &Arc<Backbone>,
+    settings: Settings,
+    text: Arc<dyn Tokenize>,
+    config: Config,
+) -> (TempDir, Engine, Router) {
     let home = tempfile::tempdir().unwrap();
     let registry = Registry::open(home.path()).unwrap();
-    let text = Arc::new(Text::from(Tokenizer::bytes()));
     let engine = serve::start(Arc::clone(backbone), text.clone(), settings).unwrap();
     let jobs = Jobs::new(registry.clone(), engine.backbone().clone(), text, 1, Arc::new(|_, _| Err(Failure::Stopped)));
-    let state = AppState::new(registry, engine.clone(), jobs, Config::default(), Tokens::default());
+    let state = AppState::new(registry, engine.clone(), jobs, config, Tokens::default());
     (home, engine, router(state))
 }
 
