@@ -3,7 +3,7 @@
 use super::super::batch::MASKED;
 use super::lanes::{dot, vectorised};
 use super::softmax::{Broadcast, normalise};
-use super::tiles::{Multiply, WIDTH, fetch_ahead, height, lay};
+use super::tiles::{AHEAD, Multiply, WIDTH, fetch_ahead, height, lay};
 use burn::backend::flex::FlexTensor;
 use pulp::Arch;
 use rayon::prelude::*;
@@ -121,13 +121,13 @@ impl Attention<'_> {
                     let q = self.query.row(batch, head, query);
                     for (key, score) in scores.iter_mut().enumerate() {
                         let k = row(&self.keys, batch, head, key);
-                        fetch_ahead(k);
+                        fetch_ahead(k, AHEAD);
                         *score = dot(q, k);
                     }
                     self.probabilities(at, scores);
                     for (key, p) in scores.iter().enumerate() {
                         let v = row(&self.values, batch, head, key);
-                        fetch_ahead(v);
+                        fetch_ahead(v, AHEAD);
                         out.iter_mut().zip(v).for_each(|(out, v)| *out += p * v);
                     }
                 },

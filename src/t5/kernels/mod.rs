@@ -17,6 +17,7 @@ mod product;
 mod rms_norm;
 mod softmax;
 mod tiles;
+mod transposed;
 
 pub(super) use apart::apart;
 pub(super) use attention::{attention, attention_by};

@@ -12,7 +12,7 @@ const HEIGHT: usize = 12;
 /// Inputs that are taken at a time: a panel's part of so many stays in the second-level cache.
 const DEPTH: usize = 512;
 /// Values by which memory that is read in its order is fetched ahead.
-const AHEAD: usize = 512;
+pub(super) const AHEAD: usize = 512;
 
 /// Calls a function of a constant number of rows.
 macro_rules! by_rows {
@@ -102,8 +102,13 @@ impl WithSimd for Multiply<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Multiply { laid, rows, depth, panels, columns, out, stride, add, relu } = self;
         // the sums of a panel's rows, which stay between parts of its depth; a tile's are enough where there is but one
-        let held = if depth > DEPTH { rows } else { rows.min(height_of::<S>()) };
-        let mut sums = vec![[0.0; WIDTH]; held];
+        let (mut of_tile, mut of_panel) = ([[0.0; WIDTH]; HEIGHT], Vec::new());
+        let sums = if depth > DEPTH {
+            of_panel.resize(rows, [0.0; WIDTH]);
+            &mut of_panel[..]
+        } else {
+            &mut of_tile[..]
+        };
         for (at, panel) in panels.chunks_exact(depth * WIDTH).enumerate() {
             let width = WIDTH.min(columns - at * WIDTH);
             let (panel, _) = panel.as_chunks::<WIDTH>();
@@ -222,7 +227,7 @@ fn accumulate<S: Simd, const R: usize, const V: usize>(
         }
     }
     for (x, w) in laid.iter().zip(panel) {
-        fetch_ahead(w);
+        fetch_ahead(w, AHEAD);
         let (w, _) = S::as_simd_f32s(&w[column..]);
         let mut columns = [simd.splat_f32s(0.0); V];
         columns.copy_from_slice(&w[..V]);
@@ -239,19 +244,19 @@ fn accumulate<S: Simd, const R: usize, const V: usize>(
     }
 }
 
-/// Asks for what stands some way behind values that are being read: the processor's own prefetching ends at each page of 4 KiB.
+/// Asks for what stands so far behind values that are being read: the processor's own prefetching ends at each page of 4 KiB.
 #[inline(always)]
-pub(super) fn fetch_ahead(values: &[f32]) {
+pub(super) fn fetch_ahead(values: &[f32], by: usize) {
     #[cfg(target_arch = "x86_64")]
     #[expect(unsafe_code, reason = "a prefetch of any address is sound, as it reads nothing")]
     for line in (0..values.len()).step_by(64 / size_of::<f32>()) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let ahead = values.as_ptr().wrapping_add(AHEAD + line);
+        let ahead = values.as_ptr().wrapping_add(by + line);
         // SAFETY: a prefetch faults at no address and changes no memory
         unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = values;
+    let _ = (values, by);
 }
 
 /// The same without vector instructions of our choice.
