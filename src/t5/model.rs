@@ -2,7 +2,6 @@
 
 use super::attention::Attention;
 use super::dropout::dropped;
-use super::keys_values::Attended;
 use super::score::Sources;
 use super::sharing::Sharing;
 use super::source::{ParameterSource, ParameterSpec, parameter_specs};
@@ -136,9 +135,14 @@ impl T5 {
 
     /// Logits under teacher forcing: `inputs` are the decoder's input ids (the start id first) -> `[batch, len, vocab]`.
     pub fn decode(&self, encoded: &Encoded, inputs: &TokenBatch, deltas: &dyn Deltas) -> Tensor<3> {
-        let context = |attention: &Attention| attention.project_context(encoded.hidden.clone(), deltas);
+        self.decode_from(Sources::Encoded(encoded, deltas), inputs, deltas)
+    }
+
+    /// The same from what the decoder is to see of each row's source.
+    pub fn decode_from(&self, sources: Sources<'_>, inputs: &TokenBatch, deltas: &dyn Deltas) -> Tensor<3> {
+        let context = |layer: usize, attention: &Attention| sources.attended(layer, attention);
         let embedded = dropped(self.embed(inputs), deltas);
-        let x = self.decoder.decode(embedded, context, encoded.mask().as_ref(), deltas);
+        let x = self.decoder.decode(embedded, context, sources.mask().as_ref(), deltas);
         self.logits(x, deltas)
     }
 
@@ -153,18 +157,9 @@ impl T5 {
     ) -> Result<Tensor<3>> {
         let inputs: Vec<&[u32]> = trees.iter().map(|tree| tree.ids.as_slice()).collect();
         let x = self.embed(&self.batch(&inputs)?);
-        let context = |layer: usize, attention: &Attention| match sources {
-            Sources::Encoded(encoded, deltas) => {
-                Attended::Together(attention.project_context(encoded.hidden.clone(), deltas))
-            }
-            Sources::Memory(memory) => Attended::Apart(memory.layer(layer)),
-        };
-        let mask = match sources {
-            Sources::Encoded(encoded, _) => encoded.mask(),
-            Sources::Memory(_) => None,
-        };
+        let context = |layer: usize, attention: &Attention| sources.attended(layer, attention);
         let sharing = Sharing::new(of, &self.device);
-        let x = self.decoder.decode_trees(x, trees, context, mask.as_ref(), sharing.as_ref(), deltas);
+        let x = self.decoder.decode_trees(x, trees, context, sources.mask().as_ref(), sharing.as_ref(), deltas);
         Ok(self.logits(x, deltas))
     }
 

@@ -1,7 +1,9 @@
 //! Scores of given targets: one teacher-forced pass of the decoder over sources that are encoded, in which what a source's
 //! targets begin with alike is computed once.
 
+use super::attention::Attention;
 use super::kernels::target_log_probabilities;
+use super::keys_values::Attended;
 use super::tree::Tree;
 use super::{Backbone, Deltas, Encoded, Error, Memory, Result};
 use burn::tensor::{Int, Tensor, TensorData};
@@ -14,6 +16,26 @@ pub enum Sources<'a> {
     Encoded(&'a Encoded, &'a dyn Deltas),
     /// Keys and values that are there already.
     Memory(&'a Memory),
+}
+
+impl<'a> Sources<'a> {
+    /// Keys and values of a layer's cross-attention.
+    pub(super) fn attended(self, layer: usize, attention: &Attention) -> Attended<'a> {
+        match self {
+            Self::Encoded(encoded, deltas) => {
+                Attended::Together(attention.project_context(encoded.hidden.clone(), deltas))
+            }
+            Self::Memory(memory) => Attended::Apart(memory.layer(layer)),
+        }
+    }
+
+    /// What hides the padding of sources side by side.
+    pub(super) fn mask(self) -> Option<Tensor<4>> {
+        match self {
+            Self::Encoded(encoded, _) => encoded.mask(),
+            Self::Memory(_) => None,
+        }
+    }
 }
 
 /// Targets of one source.

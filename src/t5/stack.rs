@@ -273,10 +273,10 @@ impl Stack {
 
     /// The decoder over whole sequences under a causal mask: `x [batch, len, d]` -> `[batch, len, d]`. `context` gives
     /// the keys and values of a layer's cross-attention, which are held no longer than the layer takes.
-    pub(super) fn decode(
+    pub(super) fn decode<'a>(
         &self,
         mut x: Tensor<3>,
-        context: impl Fn(&Attention) -> KeysValues,
+        context: impl Fn(usize, &Attention) -> Attended<'a>,
         mask: Option<&Tensor<4>>,
         deltas: &dyn Deltas,
     ) -> Tensor<3> {
@@ -288,8 +288,7 @@ impl Stack {
         let mut bias = self.bias.start(&[(0..len).collect()], len, Some(causal), &device);
         for (index, block) in self.blocks.iter().enumerate() {
             let (_, attention) = block.cross.as_ref().expect("a decoder block has cross-attention");
-            let attended = Attended::Together(context(attention));
-            let cross = Context { attended, bias: mask.map(Bias::Whole), sharing: None };
+            let cross = Context { attended: context(index, attention), bias: mask.map(Bias::Whole), sharing: None };
             let projected = block.project(x.clone(), deltas);
             x = block.forward(x, projected, Bias::Whole(bias.of(index)), Some(cross), deltas);
         }

@@ -2,18 +2,21 @@
 
 use super::data::PIECE_ROWS;
 use super::{Example, Result};
-use crate::structure::Structure;
-use crate::t5::{Backbone, Deltas, Encoded, Frozen, T5, TokenBatch};
+use crate::structure::{Reach, Structure};
+use crate::t5::{Backbone, Deltas, Encoded, Frozen, Memory, Sources, T5, TokenBatch};
 use std::sync::OnceLock;
 
-/// What comes out of the encoder's blocks below the lowest module, for the rows that fit into the memory given.
+/// What comes out of the blocks below the lowest module, for the rows that fit into the memory given: of the encoder's, or where
+/// no module reads a source, and there is room for all, cross-attention's keys and values.
 ///
 /// A row is always computed beside the same others, those of its group, so that its numbers do not depend on which step asks for
 /// it first, nor on where a run was resumed.
 #[derive(Debug)]
 pub(super) struct Below {
-    /// Blocks below the lowest module.
+    /// Blocks of the encoder below the lowest module.
     blocks: usize,
+    /// Whether keys and values are kept.
+    remembers: bool,
     groups: Vec<Group>,
     /// Group of each row and its place there; none if it is not kept.
     places: Vec<Option<(usize, usize)>>,
@@ -23,7 +26,33 @@ pub(super) struct Below {
 struct Group {
     sources: TokenBatch,
     /// By row, once a step has asked.
-    outputs: OnceLock<Vec<Encoded>>,
+    outputs: OnceLock<Vec<Seen>>,
+}
+
+/// What the decoder sees of sources, or what leads to it.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one a row, beside the numbers that it stands for")]
+pub(super) enum Seen {
+    Encoded(Encoded),
+    Memory(Memory),
+}
+
+impl Seen {
+    /// Number of sources.
+    pub(super) fn rows(&self) -> usize {
+        match self {
+            Self::Encoded(encoded) => encoded.rows(),
+            Self::Memory(memory) => memory.rows(),
+        }
+    }
+
+    /// For the decoder with these deltas.
+    pub(super) fn sources<'a>(&'a self, deltas: &'a dyn Deltas) -> Sources<'a> {
+        match self {
+            Self::Encoded(encoded) => Sources::Encoded(encoded, deltas),
+            Self::Memory(memory) => Sources::Memory(memory),
+        }
+    }
 }
 
 impl Below {
@@ -40,24 +69,29 @@ impl Below {
         let block = |path: &str| path.strip_prefix("encoder.block.")?.split('.').next()?.parse().ok();
         let blocks = structure.first_position().and_then(block).unwrap_or(backbone.model.encoder_blocks());
         let limit = if blocks == 0 { 0 } else { limit };
+        let config = &backbone.config;
+        let tokens: usize = rows.iter().map(|row| row.source.len()).sum();
+        let keys_values = 2 * config.decoder_layers * config.inner() * size_of::<f32>();
+        let Reach { spares_encoder, spares_keys_values } = structure.reach();
+        let remembers = spares_encoder && spares_keys_values && tokens * keys_values <= limit;
+        let each = if remembers { keys_values } else { config.d_model * size_of::<f32>() };
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|row| rows[*row].source.len()); // alike lengths together, so that little is padded
         let (mut groups, mut places, mut bytes) = (Vec::new(), vec![None; rows.len()], 0);
         for numbers in order.chunks(PIECE_ROWS) {
             let sources: Vec<_> = numbers.iter().map(|row| rows[*row].source.as_slice()).collect();
-            bytes +=
-                sources.iter().map(|source| source.len()).sum::<usize>() * backbone.config.d_model * size_of::<f32>();
+            bytes += sources.iter().map(|source| source.len()).sum::<usize>() * each;
             if bytes > limit {
                 break;
             }
             numbers.iter().enumerate().for_each(|(at, row)| places[*row] = Some((groups.len(), at)));
             groups.push(Group { sources: backbone.model.batch(&sources)?, outputs: OnceLock::new() });
         }
-        Ok((!groups.is_empty()).then_some(Self { blocks, groups, places }))
+        Ok((!groups.is_empty()).then_some(Self { blocks, remembers, groups, places }))
     }
 
-    /// What `T5::encode` gives for the rows of these numbers, where `batch` are their sources.
-    pub(super) fn encode(&self, model: &T5, batch: &TokenBatch, rows: &[usize], deltas: &dyn Deltas) -> Encoded {
+    /// What the decoder sees of the rows of these numbers, where `batch` are their sources.
+    pub(super) fn see(&self, model: &T5, batch: &TokenBatch, rows: &[usize], deltas: &dyn Deltas) -> Seen {
         let kept = |at: usize| self.places[rows[at]];
         let others: Vec<_> = (0..rows.len()).filter(|at| kept(*at).is_none()).collect();
         let mut computed = match others.is_empty() {
@@ -69,12 +103,20 @@ impl Below {
             Some((group, place)) => self.group(model, &self.groups[group])[place].clone(),
             None => computed.next().expect("a row that is not kept was computed"),
         };
-        let mut encoding = model.resume(Encoded::join(&(0..rows.len()).map(of).collect::<Vec<_>>()), self.blocks);
+        let (mut encoded, mut memory) = (Vec::new(), Vec::new());
+        (0..rows.len()).map(of).for_each(|seen| match seen {
+            Seen::Encoded(row) => encoded.push(row),
+            Seen::Memory(row) => memory.push(row),
+        });
+        if self.remembers {
+            return Seen::Memory(Memory::join(&memory));
+        }
+        let mut encoding = model.resume(Encoded::join(&encoded), self.blocks);
         model.advance(&mut encoding, usize::MAX, deltas);
-        model.encoded(encoding, deltas)
+        Seen::Encoded(model.encoded(encoding, deltas))
     }
 
-    fn group<'a>(&self, model: &T5, group: &'a Group) -> &'a [Encoded] {
+    fn group<'a>(&self, model: &T5, group: &'a Group) -> &'a [Seen] {
         if group.outputs.get().is_none() {
             // two threads may compute the same: one that waited for the other inside the pool could wait for itself
             let _ = group.outputs.set(self.output(model, &group.sources));
@@ -83,11 +125,15 @@ impl Below {
     }
 
     /// What comes out of the blocks below the lowest module, row by row.
-    fn output(&self, model: &T5, sources: &TokenBatch) -> Vec<Encoded> {
+    fn output(&self, model: &T5, sources: &TokenBatch) -> Vec<Seen> {
+        if self.remembers {
+            let memory = model.memory(&model.encode(sources, &Frozen), &Frozen);
+            return (0..memory.rows()).map(|row| Seen::Memory(memory.select(&[row]))).collect();
+        }
         let mut encoding = model.begin(sources);
         model.advance(&mut encoding, self.blocks, &Frozen);
         let found = encoding.halfway();
-        (0..found.rows()).map(|row| found.row(row)).collect()
+        (0..found.rows()).map(|row| Seen::Encoded(found.row(row))).collect()
     }
 }
 
@@ -105,7 +151,7 @@ mod tests {
 
     /// A module at this position and one in the decoder, on a backbone of two blocks, with memory for so many of 11 rows.
     #[track_caller]
-    fn check(position: &str, limit: usize, blocks: usize, rows_kept: usize) {
+    fn check(position: &str, limit: usize, blocks: usize, rows_kept: usize, remembers: bool) {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/tiny-v1.1");
         let backbone = Backbone::open(&dir, &Device::flex()).unwrap();
         let modules = [position, "decoder.block.1.layer.0.layer_norm"].map(|at| DeltaModule::new(at, Kind::Bitfit));
@@ -125,25 +171,25 @@ mod tests {
         for numbers in [vec![4, 1, 9], vec![0, 10, 4, 4], vec![7], (0..11).collect()] {
             let sources: Vec<_> = numbers.iter().map(|row| rows[*row].source.as_slice()).collect();
             let batch = backbone.model.batch(&sources).unwrap();
-            let found = below.encode(&backbone.model, &batch, &numbers, &deltas);
-            let wanted = backbone.model.encode(&batch, &deltas);
-            for (at, source) in sources.iter().enumerate() {
-                let row = |encoded: &Encoded| floats(encoded.row(at).hidden);
-                let (found, wanted) = (row(&found), row(&wanted));
-                assert_eq!(found.len(), source.len() * backbone.config.d_model);
-                let far = found.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                assert!(far < 1e-5, "{position}, row {} of {numbers:?}: {far}", numbers[at]);
-            }
+            let seen = below.see(&backbone.model, &batch, &numbers, &deltas);
+            assert_eq!((seen.rows(), matches!(seen, Seen::Memory(_))), (numbers.len(), remembers), "{position}");
+            let inputs = backbone.model.batch(&vec![[0, 7, 5]; numbers.len()]).unwrap();
+            let found = floats(backbone.model.decode_from(seen.sources(&deltas), &inputs, &deltas));
+            let wanted = floats(backbone.model.decode(&backbone.model.encode(&batch, &deltas), &inputs, &deltas));
+            let far = found.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(far < 1e-4 && found.len() == wanted.len(), "{position}, {numbers:?}: {far}");
         }
     }
 
     #[test]
     fn what_is_kept_is_what_would_be_computed() {
-        check("decoder.block.0.layer.0.layer_norm", usize::MAX, 2, 11);
-        check("encoder.final_layer_norm", usize::MAX, 2, 11);
-        check("encoder.block.1.layer.0.layer_norm", usize::MAX, 1, 11);
-        check("encoder.block.0.layer.1.layer_norm", usize::MAX, 0, 0);
-        check("decoder.block.0.layer.0.layer_norm", 8 * 8 * 20 * 4, 2, 8);
-        check("encoder.block.1.layer.0.layer_norm", 0, 0, 0);
+        const ALL: usize = 1 << 20;
+        check("decoder.block.0.layer.0.layer_norm", ALL, 2, 11, true);
+        check("decoder.block.1.layer.1.EncDecAttention.v", ALL, 2, 11, false);
+        check("encoder.final_layer_norm", ALL, 2, 11, false);
+        check("encoder.block.1.layer.0.layer_norm", ALL, 1, 11, false);
+        check("encoder.block.0.layer.1.layer_norm", ALL, 0, 0, false);
+        check("decoder.block.0.layer.0.layer_norm", 8 * 8 * 20 * 4, 2, 8, false); // no room for keys and values
+        check("encoder.block.1.layer.0.layer_norm", 0, 0, 0, false);
     }
 }

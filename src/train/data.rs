@@ -1,8 +1,8 @@
 //! A task's rows as token ids, and the batches that a step takes.
 
-use super::below::Below;
+use super::below::{Below, Seen};
 use super::{Error, Result, generator};
-use crate::t5::{Backbone, Config, Deltas, Encoded, T5, TokenBatch};
+use crate::t5::{Backbone, Config, Deltas, T5, TokenBatch};
 use crate::task::{Split, Task};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::seq::SliceRandom;
@@ -222,11 +222,11 @@ impl Batch {
         }
     }
 
-    /// The encoder's output for the sources.
-    pub(super) fn encode(&self, model: &T5, deltas: &dyn Deltas) -> Encoded {
+    /// What the decoder sees of the sources.
+    pub(super) fn see(&self, model: &T5, deltas: &dyn Deltas) -> Seen {
         match &self.below {
-            Some((below, rows)) => below.encode(model, &self.source, rows, deltas),
-            None => model.encode(&self.source, deltas),
+            Some((below, rows)) => below.see(model, &self.source, rows, deltas),
+            None => Seen::Encoded(model.encode(&self.source, deltas)),
         }
     }
 

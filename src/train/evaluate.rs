@@ -1,8 +1,8 @@
 //! Scoring of label words, and a task's metric over a split.
 
-use super::below::Below;
+use super::below::{Below, Seen};
 use super::{EncodedTask, Error, Example, Flow, Observer, Result, side_by_side};
-use crate::t5::{Backbone, Deltas, Encoded, Question, Sources, score_targets};
+use crate::t5::{Backbone, Deltas, Question, score_targets};
 use crate::task::Split;
 
 /// A task's score on some rows.
@@ -23,11 +23,11 @@ const PASS_ROWS: usize = 256;
 fn label_scores(
     backbone: &Backbone,
     deltas: &dyn Deltas,
-    encoded: &Encoded,
+    seen: &Seen,
     candidates: &[Vec<u32>],
 ) -> Result<Vec<Vec<f32>>> {
-    let questions: Vec<_> = (0..encoded.rows()).map(|source| Question { source, targets: candidates }).collect();
-    Ok(score_targets(backbone, Sources::Encoded(encoded, deltas), &questions, deltas)?)
+    let questions: Vec<_> = (0..seen.rows()).map(|source| Question { source, targets: candidates }).collect();
+    Ok(score_targets(backbone, seen.sources(deltas), &questions, deltas)?)
 }
 
 /// The task's score on the first `rows` rows of a split, or on all; the observer is asked before each pass.
@@ -66,11 +66,11 @@ pub(super) fn evaluate_from(
         }
         let sources: Vec<_> = rows.iter().map(|row| examples[*row].source.as_slice()).collect();
         let batch = backbone.model.batch(&sources)?;
-        let encoded = match below {
-            Some(below) => below.encode(&backbone.model, &batch, rows, deltas),
-            None => backbone.model.encode(&batch, deltas),
+        let seen = match below {
+            Some(below) => below.see(&backbone.model, &batch, rows, deltas),
+            None => Seen::Encoded(backbone.model.encode(&batch, deltas)),
         };
-        label_scores(backbone, deltas, &encoded, &data.candidates)
+        label_scores(backbone, deltas, &seen, &data.candidates)
     });
     for (rows, scores) in passes.into_iter().zip(found) {
         for (row, scores) in rows.iter().zip(scores?) {

@@ -27,8 +27,7 @@ pub struct Point<'a> {
 
 /// Sum of the cross-entropy over the batch's target tokens under teacher forcing, in nats; padding counts nothing. `[1]`
 pub fn target_loss(model: &T5, deltas: &dyn Deltas, batch: &Batch) -> Tensor<1> {
-    let encoded = batch.encode(model, deltas);
-    let logits = model.decode(&encoded, &batch.inputs, deltas);
+    let logits = model.decode_from(batch.see(model, deltas).sources(deltas), &batch.inputs, deltas);
     let [rows, width, vocab] = logits.dims();
     let found = target_log_probabilities(logits.reshape([rows * width, vocab]), batch.targets.clone());
     (found * batch.weights(model.device())).sum().neg()
