@@ -279,7 +279,7 @@ impl EngineThread {
             share: self.settings.share(),
             encoded: if idle { max_batch_tokens } else { max_batch_tokens.min(encoded_between_steps) },
             short: encoded_between_steps,
-            long: long < LONG_GROUPS,
+            long: LONG_GROUPS.saturating_sub(long),
         };
         let admitted = self.waiting.admit(room, |keys| self.sources.knows(keys));
         self.places.shared_by(self.waiting.sharers());

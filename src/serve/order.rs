@@ -16,6 +16,14 @@ const FLOWS: usize = 1024;
 /// Requests over which the number of adapters that share is averaged.
 const AVERAGED: f64 = 256.0;
 
+/// When a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn {
+    at: usize,
+    /// The time at which it came.
+    came: usize,
+}
+
 /// The turns of what waits.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
@@ -29,21 +37,40 @@ pub(super) struct Turns {
 
 impl Turns {
     /// The turn of a request of so many tokens that has come: the lesser goes first, of equals the one that came first.
-    pub(super) fn come(&mut self, flow: Option<&str>, tokens: usize) -> usize {
+    pub(super) fn come(&mut self, flow: Option<&str>, tokens: usize) -> Turn {
         if self.through.len() > FLOWS {
             let now = self.now;
             self.through.retain(|_, through| *through > now);
         }
         let through = self.through.entry(flow.map(String::from)).or_default();
-        let turn = self.now.max(*through);
-        *through = turn + tokens;
-        turn
+        let at = self.now.max(*through);
+        *through = at + tokens;
+        Turn { at, came: self.now }
+    }
+
+    /// A request has left that was not taken: its tokens are its adapter's again, whose requests in `waiting`, in the order in which they
+    /// came, have their turns so much earlier if they came later, but none before it came.
+    pub(super) fn leave<'a>(
+        &mut self,
+        flow: Option<&str>,
+        tokens: usize,
+        turn: Turn,
+        waiting: impl Iterator<Item = &'a mut Turn>,
+    ) {
+        let mut earlier = tokens;
+        for later in waiting.filter(|later| later.at > turn.at) {
+            earlier = earlier.min(later.at - later.came);
+            later.at -= earlier;
+        }
+        if let Some(through) = self.through.get_mut(&flow.map(String::from)) {
+            *through = through.saturating_sub(earlier);
+        }
     }
 
     /// A request of this turn and so many tokens has been taken, while those of so many flows waited.
-    pub(super) fn taken(&mut self, turn: usize, tokens: usize, flows: usize) {
+    pub(super) fn taken(&mut self, turn: Turn, tokens: usize, flows: usize) {
         let before = self.now;
-        self.now = before.max((before + tokens.div_ceil(flows.max(1))).min(turn + tokens));
+        self.now = before.max((before + tokens.div_ceil(flows.max(1))).min(turn.at + tokens));
         self.tokens += (tokens as f64 - self.tokens) / AVERAGED;
         self.advance += ((self.now - before) as f64 - self.advance) / AVERAGED;
     }
@@ -87,13 +114,21 @@ mod tests {
     #[derive(Default)]
     struct Queue {
         turns: Turns,
-        waiting: Vec<(usize, String)>,
+        waiting: Vec<(Turn, String)>,
     }
 
     impl Queue {
         fn come(&mut self, word: &str) {
             let turn = self.turns.come(Some(&word[..1]), word[1..].parse().unwrap());
             self.waiting.push((turn, word.into()));
+        }
+
+        /// The first such request leaves without having been taken.
+        fn leave(&mut self, word: &str) {
+            let at = self.waiting.iter().position(|(_, other)| other == word).unwrap();
+            let (turn, _) = self.waiting.remove(at);
+            let same = self.waiting.iter_mut().filter(|(_, other)| other[..1] == word[..1]).map(|(turn, _)| turn);
+            self.turns.leave(Some(&word[..1]), word[1..].parse().unwrap(), turn, same);
         }
 
         fn take(&mut self) -> String {
@@ -143,6 +178,30 @@ mod tests {
         (0..10).for_each(|_| queue.come("b10"));
         let found: String = (0..10).map(|_| queue.take().remove(0)).collect();
         assert_eq!(found.matches('b').count(), 5, "{found}");
+    }
+
+    /// What is not done is not charged, neither to those that wait nor to those that come.
+    #[test]
+    fn who_leaves_owes_nothing() {
+        let mut queue = Queue::default();
+        ["a90", "a50", "a9", "b10", "b10", "b10"].iter().for_each(|word| queue.come(word));
+        queue.leave("a50");
+        queue.leave("a90");
+        queue.come("a8");
+        assert_eq!((0..5).map(|_| queue.take()).collect::<Vec<_>>().join(" "), "a9 b10 a8 b10 b10");
+        let mut queue = Queue::default();
+        ["b10", "b10"].iter().for_each(|word| queue.come(word));
+        for _ in 0..100 {
+            queue.come("a99");
+            queue.leave("a99");
+        }
+        queue.come("a5");
+        assert_eq!((0..3).map(|_| queue.take()).collect::<Vec<_>>().join(" "), "b10 a5 b10");
+        // those behind it stay one behind the other
+        let mut queue = Queue::default();
+        ["a90", "a10", "a10", "a10", "b10", "b10", "b10"].iter().for_each(|word| queue.come(word));
+        queue.leave("a90");
+        assert_eq!((0..6).map(|_| queue.take()).collect::<Vec<_>>().join(" "), "a10 b10 a10 b10 a10 b10");
     }
 
     #[test]

@@ -114,3 +114,74 @@ fn a_known_text_lets_another_source_have_room() {
         assert!(turns < 100, "it is not done after {turns} turns");
     }
 }
+
+/// A long source that needs 7 of 8 rows, while short requests fill whatever rows are free and others of long sources keep coming.
+#[test]
+fn long_sources_let_a_larger_one_go_before_them() {
+    let zoo = Zoo::new();
+    let limits = Settings { encoded_between_steps: 32, encoder_cache_bytes: 0, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, Settings { max_batch_rows: 8, ..limits }, zoo.files.reader());
+    let ask = |row: usize, len: usize, seed: u64, beams: usize, most: usize| {
+        let settings =
+            DecodeSettings { num_beams: beams, min_new_tokens: most, ..DecodeSettings::new(&config(), most) };
+        engine.generate(decode(zoo.rows[row].adapter.as_ref(), &source(len, seed), settings)).unwrap()
+    };
+    let (mut short, mut long, mut seed) = (Vec::new(), Vec::new(), 1);
+    let mut large = None;
+    for turn in 0..600 {
+        while short.len() < 12 {
+            seed += 1;
+            short.push(ask(0, 4, seed, 1, 20 + seed as usize % 40));
+        }
+        while long.len() < 4 {
+            seed += 1;
+            long.push(ask(4, 90, seed, 1, 1));
+        }
+        if turn == 20 {
+            large = Some(ask(8, 80, 0, 7, 2));
+        }
+        thread.turn();
+        thread.load_all();
+        short.retain_mut(|one| !is_over(one));
+        long.retain_mut(|one| !is_over(one));
+        if large.as_mut().is_some_and(is_over) {
+            return;
+        }
+    }
+    panic!("it is not done, {seed} others came");
+}
+
+/// An adapter whose requests were given up before they were taken, or whose file could not be read, waits no longer than another.
+#[test]
+fn what_is_given_up_is_not_charged() {
+    let zoo = Zoo::new();
+    let limits = Settings { encoder_cache_bytes: 0, queue: 400, ..Settings::default() };
+    let (engine, mut thread) = engine(&zoo.backbone, Settings { max_batch_rows: 2, ..limits }, zoo.files.reader());
+    let ask = |row: usize, most: usize, deadline: Option<Instant>| {
+        let settings = DecodeSettings { min_new_tokens: most, ..DecodeSettings::new(&config(), most) };
+        engine.generate_by(decode(zoo.rows[row].adapter.as_ref(), &source(5, row as u64), settings), deadline).unwrap()
+    };
+    let start = Instant::now();
+    let mut others: Vec<_> = (0..6).map(|_| ask(0, 4, None)).collect();
+    for _ in 0..10 {
+        let mut late: Vec<_> = (0..10).map(|_| ask(4, 200, Some(start))).collect();
+        let gone: Vec<_> = (0..10).map(|_| ask(4, 200, None)).collect();
+        drop(gone);
+        thread.turn_at(start);
+        thread.load_all();
+        assert!(late.iter_mut().all(|one| failure(one) == Error::TimedOut));
+    }
+    let mut one = ask(4, 2, None);
+    for turn in 0.. {
+        others.retain_mut(|other| !is_over(other));
+        while others.len() < 6 {
+            others.push(ask(0, 4, None));
+        }
+        thread.turn_at(start);
+        thread.load_all();
+        if is_over(&mut one) {
+            return;
+        }
+        assert!(turn < 40, "it is not done after {turn} turns");
+    }
+}

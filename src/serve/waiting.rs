@@ -1,7 +1,7 @@
 //! Requests that were taken from the queue and are in no batch yet.
 
 use super::joining::Admitted;
-use super::order::Turns;
+use super::order::{Turn, Turns};
 use super::places::Place;
 use super::reservation::{Holding, Reservation, Space};
 use super::source_cache::{Key, Keys};
@@ -17,7 +17,7 @@ struct Waiting {
     /// Its place in the queue, which is free when it is dropped.
     _place: Place,
     /// When it goes.
-    turn: usize,
+    turn: Turn,
     keys: Keys,
     /// Decoder positions that scoring takes.
     positions: usize,
@@ -58,9 +58,10 @@ pub(super) struct Room<'a> {
     pub(super) share: usize,
     /// Source tokens of an encoder pass, padding included, but for a source that is alone.
     pub(super) encoded: usize,
-    /// Source tokens beyond which a request is long: it joins alone, as it takes many turns, and if `long` tells so.
+    /// Source tokens beyond which a request is long: it joins alone, as it takes many turns.
     pub(super) short: usize,
-    pub(super) long: bool,
+    /// Long ones that may still join.
+    pub(super) long: usize,
 }
 
 /// All of them, in the order in which they came.
@@ -94,8 +95,17 @@ impl Line {
 
     /// Lets those go who wait no longer: their client left, or their time is over.
     pub(super) fn give_up(&mut self, now: Instant) {
-        for over in self.waiting.extract_if(.., |waiting| waiting.command.is_over(now)) {
-            over.command.fail(Error::TimedOut); // one whose client left hears nothing of it
+        // one whose client left hears nothing of it
+        self.leave(&Error::TimedOut, |waiting| waiting.command.is_over(now));
+    }
+
+    /// Answers some with an error, as if they had never come.
+    fn leave(&mut self, error: &Error, leaves: impl FnMut(&mut Waiting) -> bool) {
+        for Waiting { command, turn, .. } in self.waiting.extract_if(.., leaves).collect::<Vec<_>>() {
+            let flow = command.flow();
+            let same = self.waiting.iter_mut().filter(|other| other.command.flow() == flow);
+            self.turns.leave(flow, command.tokens(), turn, same.map(|other| &mut other.turn));
+            command.fail(error.clone());
         }
     }
 
@@ -158,23 +168,21 @@ impl Line {
                     }
                 }
             }
-            Err(error) => {
-                self.waiting.extract_if(.., waits).for_each(|waiting| waiting.command.fail(error.clone()));
-            }
+            Err(error) => self.leave(error, waits),
         }
     }
 
     /// Those that join now, in the order of their [`Turns`]. One whose adapter is not there yet is passed over and keeps its place;
     /// so is the first one that lacks rows or source tokens, behind which those go first that its [`Reservation`] lets pass, and the
-    /// first of an adapter that has its share of the rows, which has a reservation among that adapter's. Where the encoder's pass
-    /// has no room for the next one, none behind it goes first. `knows` tells whether a source's keys and values are there: they
+    /// first of an adapter that has its share of the rows, which has a reservation among that adapter's; a long one then keeps its place
+    /// among the long ones too. Where the encoder's pass has no room for the next one, none behind it goes first. `knows` tells whether a source's keys and values are there: they
     /// need no computing then, but are held as long as somebody attends to them, whatever becomes of the cache.
     pub(super) fn admit(&mut self, room: Room<'_>, knows: impl Fn(&Keys) -> bool) -> Vec<Admitted> {
         if self.waiting.is_empty() {
             self.turns.reset();
             return Vec::new();
         }
-        let Room { mut space, mut under_way, .. } = room;
+        let Room { mut space, mut under_way, mut long, .. } = room;
         let mut rows_of: HashMap<Option<&str>, usize> = HashMap::new();
         under_way.iter().for_each(|(flow, holding)| *rows_of.entry(*flow).or_default() += holding.rows);
         let mut reserved: Option<Reservation> = None;
@@ -192,8 +200,8 @@ impl Line {
             let (tokens, is_new) = (command.ids().len(), !memories.contains(&&keys.memory));
             let computes = is_new && !knows(keys);
             let (source, encoded) = (if is_new { tokens } else { 0 }, if computes { tokens } else { 0 });
-            let long = encoded > room.short || *own > scoring::POSITIONS;
-            if long && !room.long {
+            let is_long = encoded > room.short || *own > scoring::POSITIONS;
+            if is_long && long == 0 {
                 continue;
             }
             let holding = Holding { turns: command.turns(room.short, *own), rows: needed, source };
@@ -201,19 +209,25 @@ impl Line {
             let of_adapter = Space::of_rows(room.share.saturating_sub(its_rows));
             if its_rows > 0 && !of_adapter.fits(holding) {
                 let its = under_way.iter().filter(|(of, _)| *of == flow).map(|(_, holding)| holding);
-                reserved_of.entry(flow).or_insert_with(|| Reservation::new(holding, of_adapter, its));
+                reserved_of.entry(flow).or_insert_with(|| {
+                    long -= usize::from(is_long);
+                    Reservation::new(holding, of_adapter, its)
+                });
                 continue;
             }
             if !space.fits(holding) {
                 let all = under_way.iter().map(|(_, holding)| holding);
-                reserved.get_or_insert_with(|| Reservation::new(holding, space, all));
+                reserved.get_or_insert_with(|| {
+                    long -= usize::from(is_long);
+                    Reservation::new(holding, space, all)
+                });
                 continue;
             }
             let (wider, computed) = (width.max(encoded), sources + usize::from(computes));
             // the decoder's part is limited as well, so that rows under way are not held up for long
             let scored = positions + own;
             let full = rows == room.requests || computed * wider > room.encoded || scored > scoring::POSITIONS;
-            if rows > 0 && (full || long) {
+            if rows > 0 && (full || is_long) {
                 break;
             }
             let waits_for = [reserved.as_mut(), reserved_of.get_mut(&flow)].into_iter().flatten();
@@ -227,7 +241,7 @@ impl Line {
             *rows_of.entry(flow).or_default() += needed;
             joins[at] = true;
             self.turns.taken(*turn, command.tokens(), flows);
-            if long {
+            if is_long {
                 break;
             }
         }
