@@ -83,6 +83,7 @@ pub async fn serve(listener: TcpListener, state: AppState, stop: impl Future<Out
     let time = Duration::from_secs(state.config.shutdown_seconds);
     if tokio::time::timeout(time, &mut server).await.is_err() {
         tracing::warn!("requests did not end within {} s and are dropped", time.as_secs());
+        state.over.cancel();
         state.engine.abort().await;
         // those who wait for an answer hear that there will be none
         let _ = tokio::time::timeout(LAST_WORDS, &mut server).await;

@@ -61,6 +61,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 /// Requests that are read at a time at most: each has one of the runtime's 512 threads that may block.
 const MOST_READS: usize = 256;
@@ -74,6 +75,8 @@ pub struct AppState {
     config: Arc<Config>,
     tokens: Arc<Tokens>,
     uploads: Arc<Semaphore>,
+    /// Tells those that read texts that nobody waits for them: the server's, or one request's.
+    over: CancellationToken,
     /// Requests that are read, as many as may wait.
     reads: Arc<Semaphore>,
     /// Texts that are tokenized, one a core.
@@ -100,6 +103,7 @@ impl AppState {
             config,
             tokens,
             uploads,
+            over: CancellationToken::new(),
             reads,
             readers,
             costs: Arc::default(),

@@ -1,6 +1,6 @@
 //! What a request's `model` or `adapter` stands for, pinned from admission to reply.
 
-use super::{ApiError, AppState, Result};
+use super::{ApiError, AppState, MOST_READS, Result};
 use crate::{
     registry::{Blob, DEFAULT_ALIAS, TaskRef},
     serve,
@@ -20,6 +20,16 @@ pub(crate) struct Served {
     /// The task that the generation was trained on.
     pub(crate) task: Option<TaskRef>,
     _weights: Option<Blob>,
+}
+
+/// Characters that normalization (NFKC) makes of one, white space aside; of those that become many, as ligatures of whole words do.
+fn normalized(character: char) -> usize {
+    match character {
+        '\u{fdfa}' => 18,
+        '\u{fdfb}' => 8,
+        '\u{3300}'..='\u{33ff}' => 6,
+        character => usize::from(!character.is_whitespace()),
+    }
 }
 
 impl AppState {
@@ -63,12 +73,15 @@ impl AppState {
     pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let tokenizer = self.engine.tokenizer();
         let most = tokenizer.most_characters(self.config.input_tokens);
-        let characters = text.chars().filter(|character| !character.is_whitespace()).count();
+        let characters: usize = text.chars().map(normalized).sum();
         if characters > most {
             return Err(self.too_long(&format!("{characters} characters")));
         }
         // text by text, so that one of a request of many does not wait for all of another's
         let permit = Handle::current().block_on(self.readers.acquire()).map_err(ApiError::internal)?;
+        if self.over.is_cancelled() {
+            return Err(serve::Error::Stopped.into());
+        }
         let ids = tokenizer.encode(text)?;
         drop(permit);
         self.check_length(ids.len())?;
@@ -86,17 +99,20 @@ impl AppState {
         ApiError::unservable("input_too_long", message)
     }
 
-    /// Reads a request's model and texts beside the threads that answer, and no longer than until the deadline. Where as many are read as
-    /// may wait in the queue, it is full.
+    /// Reads a request's model and texts beside the threads that answer, and no longer than somebody waits for them: until the deadline,
+    /// and while the future is there. Where as many are read as may wait in the queue, it is full.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         deadline: Option<Instant>,
         read: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let full = |_| serve::Error::QueueFull { capacity: self.config.queue };
+        let full = |_| serve::Error::QueueFull { capacity: self.config.queue.clamp(1, MOST_READS) };
         let permit = self.reads.clone().try_acquire_owned().map_err(full)?;
-        let reading = self.blocking(move |state| {
-            let _permit = permit; // until it is read, also where nobody waits any more
+        let over = self.over.child_token();
+        let _told = over.clone().drop_guard();
+        let state = Self { over, ..self.clone() };
+        let reading = state.blocking(move |state| {
+            let _permit = permit; // until the text at hand is read, also where nobody waits any more
             read(state)
         });
         match deadline {

@@ -81,7 +81,11 @@ impl Server {
 
     /// Asks for a token behind each text.
     fn ask(&self, texts: &[&str]) -> JoinHandle<(u16, Value)> {
-        let request = json!({"model": &self.name, "prompt": texts, "max_tokens": 1});
+        self.post(json!({"prompt": texts, "max_tokens": 1}))
+    }
+
+    fn post(&self, mut request: Value) -> JoinHandle<(u16, Value)> {
+        request["model"] = json!(&self.name);
         let router = self.router.clone();
         tokio::spawn(async move { call(&router, json_request("POST", "/v1/completions", &request)).await })
     }
@@ -131,5 +135,24 @@ async fn more_requests_are_refused_than_may_wait_to_be_read() {
         assert_eq!(read.await.unwrap().0, 200);
     }
     assert_eq!(server.ask(&["QUICK"]).await.unwrap().0, 200);
+    server.engine.shutdown().await;
+}
+
+/// A list is read no further where its time is over, so that others are read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_read_for_a_request_that_is_over() {
+    let server = Server::new(Config { queue: 1, ..Config::default() });
+    let list = server.post(json!({"prompt": vec!["SLOW"; 8], "max_tokens": 1, "timeout": 0.1}));
+    server.text.until_there_are(1).await;
+    assert_eq!(list.await.unwrap().0, 504);
+    assert_eq!(server.ask(&["QUICK"]).await.unwrap().0, 429, "a text is read to its end");
+    server.text.let_go(1);
+    let freed = async {
+        while server.ask(&["QUICK"]).await.unwrap().0 != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), freed).await.expect("the list is not read on");
+    assert_eq!(server.text.gate.lock().unwrap().0, 1);
     server.engine.shutdown().await;
 }

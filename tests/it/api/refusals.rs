@@ -313,6 +313,8 @@ async fn completions_that_would_not_do_what_they_ask() {
     check(&bench, ask("prompt", json!([5000])), 422, "request_invalid", "token id 5000").await;
     check(&bench, ask("prompt", json!("x".repeat(5000))), 422, "input_too_long", "5001 tokens").await;
     check(&bench, ask("prompt", json!("x".repeat(500_000))), 422, "input_too_long", "500000 characters").await;
+    let ligatures = json!("\u{fdfa}".repeat(20_000));
+    check(&bench, ask("prompt", ligatures), 422, "input_too_long", "360000 characters").await;
     let long = ask("model", json!("x".repeat(500_000)));
     assert!(bench.call(long).await.bytes.len() < 10_000, "what was sent is not sent back");
 }
