@@ -31,25 +31,38 @@ pub(super) struct Turns {
     /// Means of the tokens taken, and of what the clock went on by, a request.
     tokens: f64,
     advance: f64,
-    /// When the requests of each generation, or of the bare backbone, are through.
-    through: HashMap<Option<String>, usize>,
+    /// By generation, or the bare backbone.
+    flows: HashMap<Option<String>, Flow>,
+}
+
+/// The requests of one adapter.
+#[derive(Debug, Default)]
+struct Flow {
+    /// When they are through.
+    through: usize,
+    /// When one came last that found the others through.
+    since: usize,
 }
 
 impl Turns {
     /// The turn of a request of so many tokens that has come: the lesser goes first, of equals the one that came first.
     pub(super) fn come(&mut self, flow: Option<&str>, tokens: usize) -> Turn {
-        if self.through.len() > FLOWS {
-            let now = self.now;
-            self.through.retain(|_, through| *through > now);
+        let now = self.now;
+        if self.flows.len() > FLOWS {
+            self.flows.retain(|_, flow| flow.through > now);
         }
-        let through = self.through.entry(flow.map(String::from)).or_default();
-        let at = self.now.max(*through);
-        *through = at + tokens;
-        Turn { at, came: self.now }
+        let flow = self.flows.entry(flow.map(String::from)).or_default();
+        if now > flow.through {
+            *flow = Flow { through: now, since: now };
+        }
+        let at = flow.through;
+        flow.through += tokens;
+        Turn { at, came: now }
     }
 
     /// A request has left that was not taken: its tokens are its adapter's again, whose requests in `waiting`, in the order in which they
-    /// came, have their turns so much earlier if they came later, but none before it came.
+    /// came, have their turns so much earlier if they came later, but none before it came. Nothing is given back of a turn since which
+    /// they were through, as it put none of them off.
     pub(super) fn leave<'a>(
         &mut self,
         flow: Option<&str>,
@@ -57,14 +70,15 @@ impl Turns {
         turn: Turn,
         waiting: impl Iterator<Item = &'a mut Turn>,
     ) {
+        let Some(flow) = self.flows.get_mut(&flow.map(String::from)).filter(|flow| turn.at >= flow.since) else {
+            return;
+        };
         let mut earlier = tokens;
         for later in waiting.filter(|later| later.at > turn.at) {
             earlier = earlier.min(later.at - later.came);
             later.at -= earlier;
         }
-        if let Some(through) = self.through.get_mut(&flow.map(String::from)) {
-            *through = through.saturating_sub(earlier);
-        }
+        flow.through = flow.through.saturating_sub(earlier);
     }
 
     /// A request of this turn and so many tokens has been taken, while those of so many flows waited.
@@ -197,6 +211,13 @@ mod tests {
         }
         queue.come("a5");
         assert_eq!((0..3).map(|_| queue.take()).collect::<Vec<_>>().join(" "), "b10 a5 b10");
+        // what put nobody off is not given back: a large one that waited while its adapter's others were through
+        let mut queue = Queue::default();
+        ["a90", "b99", "c99", "c9", "c9"].iter().for_each(|word| queue.come(word));
+        (0..4).for_each(|_| queue.turns.now += 50);
+        ["a30", "a30", "a30"].iter().for_each(|word| queue.come(word));
+        queue.leave("a90");
+        assert_eq!(queue.turns.come(Some("a"), 1).at, 290);
         // those behind it stay one behind the other
         let mut queue = Queue::default();
         ["a90", "a10", "a10", "a10", "b10", "b10", "b10"].iter().for_each(|word| queue.come(word));
@@ -211,8 +232,8 @@ mod tests {
             let turn = turns.come(Some(&n.to_string()), 1);
             turns.taken(turn, 1, 1);
         }
-        assert!(turns.through.len() <= FLOWS + 1);
+        assert!(turns.flows.len() <= FLOWS + 1);
         turns.reset();
-        assert_eq!((turns.now, turns.through.len()), (0, 0));
+        assert_eq!((turns.now, turns.flows.len()), (0, 0));
     }
 }

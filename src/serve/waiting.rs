@@ -101,7 +101,8 @@ impl Line {
 
     /// Answers some with an error, as if they had never come.
     fn leave(&mut self, error: &Error, leaves: impl FnMut(&mut Waiting) -> bool) {
-        for Waiting { command, turn, .. } in self.waiting.extract_if(.., leaves).collect::<Vec<_>>() {
+        // the last ones first: that changes no turn of those that are still to leave
+        for Waiting { command, turn, .. } in self.waiting.extract_if(.., leaves).collect::<Vec<_>>().into_iter().rev() {
             let flow = command.flow();
             let same = self.waiting.iter_mut().filter(|other| other.command.flow() == flow);
             self.turns.leave(flow, command.tokens(), turn, same.map(|other| &mut other.turn));
@@ -174,15 +175,17 @@ impl Line {
 
     /// Those that join now, in the order of their [`Turns`]. One whose adapter is not there yet is passed over and keeps its place;
     /// so is the first one that lacks rows or source tokens, behind which those go first that its [`Reservation`] lets pass, and the
-    /// first of an adapter that has its share of the rows, which has a reservation among that adapter's; a long one then keeps its place
-    /// among the long ones too. Where the encoder's pass has no room for the next one, none behind it goes first. `knows` tells whether a source's keys and values are there: they
+    /// first of an adapter that has its share of the rows, which has a reservation among that adapter's; the first long one then keeps a
+    /// place among the long ones too. Where the encoder's pass has no room for the next one, none behind it goes first. `knows` tells whether a source's keys and values are there: they
     /// need no computing then, but are held as long as somebody attends to them, whatever becomes of the cache.
     pub(super) fn admit(&mut self, room: Room<'_>, knows: impl Fn(&Keys) -> bool) -> Vec<Admitted> {
         if self.waiting.is_empty() {
             self.turns.reset();
             return Vec::new();
         }
-        let Room { mut space, mut under_way, mut long, .. } = room;
+        let Room { mut space, mut under_way, .. } = room;
+        // places among the long ones that those who wait for rows keep: one, so that not all of them stand empty
+        let mut kept = 0;
         let mut rows_of: HashMap<Option<&str>, usize> = HashMap::new();
         under_way.iter().for_each(|(flow, holding)| *rows_of.entry(*flow).or_default() += holding.rows);
         let mut reserved: Option<Reservation> = None;
@@ -201,7 +204,7 @@ impl Line {
             let computes = is_new && !knows(keys);
             let (source, encoded) = (if is_new { tokens } else { 0 }, if computes { tokens } else { 0 });
             let is_long = encoded > room.short || *own > scoring::POSITIONS;
-            if is_long && long == 0 {
+            if is_long && room.long <= kept {
                 continue;
             }
             let holding = Holding { turns: command.turns(room.short, *own), rows: needed, source };
@@ -210,7 +213,7 @@ impl Line {
             if its_rows > 0 && !of_adapter.fits(holding) {
                 let its = under_way.iter().filter(|(of, _)| *of == flow).map(|(_, holding)| holding);
                 reserved_of.entry(flow).or_insert_with(|| {
-                    long -= usize::from(is_long);
+                    kept = kept.max(usize::from(is_long));
                     Reservation::new(holding, of_adapter, its)
                 });
                 continue;
@@ -218,7 +221,7 @@ impl Line {
             if !space.fits(holding) {
                 let all = under_way.iter().map(|(_, holding)| holding);
                 reserved.get_or_insert_with(|| {
-                    long -= usize::from(is_long);
+                    kept = kept.max(usize::from(is_long));
                     Reservation::new(holding, space, all)
                 });
                 continue;
