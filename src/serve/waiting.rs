@@ -175,9 +175,10 @@ impl Line {
 
     /// Those that join now, in the order of their [`Turns`]. One whose adapter is not there yet is passed over and keeps its place;
     /// so is the first one that lacks rows or source tokens, behind which those go first that its [`Reservation`] lets pass, and the
-    /// first of an adapter that has its share of the rows, which has a reservation among that adapter's; the first long one then keeps a
-    /// place among the long ones too. Where the encoder's pass has no room for the next one, none behind it goes first. `knows` tells whether a source's keys and values are there: they
-    /// need no computing then, but are held as long as somebody attends to them, whatever becomes of the cache.
+    /// first of an adapter that has its share of the rows, which has a reservation among that adapter's; the first long one then keeps
+    /// a place among the long ones too. Where the encoder's pass has no room for the next one, none behind it goes first. `knows` tells
+    /// whether a source's keys and values are there: they need no computing then, but are held as long as somebody attends to them,
+    /// whatever becomes of the cache.
     pub(super) fn admit(&mut self, room: Room<'_>, knows: impl Fn(&Keys) -> bool) -> Vec<Admitted> {
         if self.waiting.is_empty() {
             self.turns.reset();
