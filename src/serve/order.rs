@@ -215,7 +215,7 @@ mod tests {
         let mut queue = Queue::default();
         ["a90", "b99", "c99", "c9", "c9"].iter().for_each(|word| queue.come(word));
         (0..4).for_each(|_| queue.turns.now += 50);
-        ["a30", "a30", "a30"].iter().for_each(|word| queue.come(word));
+        (0..3).for_each(|_| _ = queue.turns.come(Some("a"), 30)); // taken at once
         queue.leave("a90");
         assert_eq!(queue.turns.come(Some("a"), 1).at, 290);
         // those behind it stay one behind the other
