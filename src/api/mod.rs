@@ -66,6 +66,11 @@ use tokio_util::sync::CancellationToken;
 /// Requests that are read at a time at most: each has one of the runtime's 512 threads that may block.
 const MOST_READS: usize = 256;
 
+/// As many as may wait in the queue, as far as there are threads.
+fn most_reads(config: &Config) -> usize {
+    config.queue.clamp(1, MOST_READS)
+}
+
 /// What the handlers work with; clones share it.
 #[derive(Clone)]
 pub struct AppState {
@@ -92,7 +97,7 @@ impl AppState {
     /// The state of a server over these parts.
     pub fn new(registry: Registry, engine: Engine, jobs: Jobs, config: Config, tokens: Tokens) -> Self {
         let uploads = Arc::new(Semaphore::new(config.concurrent_uploads.max(1)));
-        let reads = Arc::new(Semaphore::new(config.queue.clamp(1, MOST_READS)));
+        let reads = Arc::new(Semaphore::new(most_reads(&config)));
         let readers = Arc::new(Semaphore::new(available_parallelism().map_or(1, NonZeroUsize::get)));
         let (config, tokens) = (Arc::new(config), Arc::new(tokens));
         let (source_tokens, new_tokens) = structures::MEASURED;

@@ -1,6 +1,6 @@
 //! What a request's `model` or `adapter` stands for, pinned from admission to reply.
 
-use super::{ApiError, AppState, MOST_READS, Result};
+use super::{ApiError, AppState, Result, most_reads};
 use crate::{
     registry::{Blob, DEFAULT_ALIAS, TaskRef},
     serve,
@@ -106,7 +106,7 @@ impl AppState {
         deadline: Option<Instant>,
         read: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let full = |_| serve::Error::QueueFull { capacity: self.config.queue.clamp(1, MOST_READS) };
+        let full = |_| serve::Error::QueueFull { capacity: most_reads(&self.config) };
         let permit = self.reads.clone().try_acquire_owned().map_err(full)?;
         let over = self.over.child_token();
         let _told = over.clone().drop_guard();

@@ -142,8 +142,25 @@ fn rows(tensor: &FlexTensor) -> (usize, usize) {
 #[cfg(test)]
 mod testing {
     use burn::tensor::{Device, Tensor, TensorData};
+    use pulp::{NullaryFnOnce, Simd, WithSimd};
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
+
+    /// Does `work` with vectors of this width.
+    pub(super) fn of_width<S: Simd, W: WithSimd>(simd: S, work: W) -> W::Output {
+        struct Vectorised<S, W>(S, W);
+
+        impl<S: Simd, W: WithSimd> NullaryFnOnce for Vectorised<S, W> {
+            type Output = W::Output;
+
+            #[inline(always)]
+            fn call(self) -> W::Output {
+                self.1.with_simd(self.0)
+            }
+        }
+
+        simd.vectorize(Vectorised(simd, work))
+    }
 
     /// Uniform values within ±`most`.
     pub(super) fn values(count: usize, most: f32, seed: u64) -> Vec<f32> {

@@ -281,7 +281,7 @@ fn accumulate_plainly<const R: usize>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::values;
+    use super::super::testing::{of_width, values};
     use super::*;
 
     /// `rows × depth` times `depth × columns`, in this order of the sums.
@@ -310,19 +310,8 @@ mod tests {
         let (laid, panels) = (laid.as_slice(), panels.as_slice());
         let multiply =
             Multiply { laid, rows, depth, panels, columns, out: &mut out, stride: columns, add: true, relu: false };
-        simd.vectorize(Vectorised(multiply, simd));
+        of_width(simd, multiply);
         out
-    }
-
-    struct Vectorised<'a, S>(Multiply<'a>, S);
-
-    impl<S: Simd> pulp::NullaryFnOnce for Vectorised<'_, S> {
-        type Output = ();
-
-        #[inline(always)]
-        fn call(self) {
-            self.0.with_simd(self.1);
-        }
     }
 
     #[track_caller]

@@ -38,7 +38,7 @@ impl Transposed<'_> {
     fn by_lines(self, g: &[f32], rows: usize) -> Vec<f32> {
         let Self { depth, columns, .. } = self;
         // rows of zeros make them as many as go side by side, and zeros behind a row the width of the panels
-        let (width, height) = (columns.div_ceil(WIDTH) * WIDTH, rows.next_multiple_of(TOGETHER));
+        let (width, height) = (columns.div_ceil(WIDTH) * WIDTH, rows.max(1).next_multiple_of(TOGETHER));
         let mut filled = vec![0.0; height * width];
         for (from, to) in g.chunks_exact(columns).zip(filled.chunks_exact_mut(width)) {
             to[..columns].copy_from_slice(from);
@@ -194,25 +194,14 @@ fn dots<S: Simd, const L: usize, const V: usize>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::values;
+    use super::super::testing::{of_width, values};
     use super::*;
 
     /// What this vector width makes of whole groups of rows.
     fn by_lines<S: Simd>(simd: S, matrix: Transposed, g: &[f32], rows: usize) -> Vec<f32> {
-        struct Vectorised<'a, S>(Lines<'a>, S);
-
-        impl<S: Simd> pulp::NullaryFnOnce for Vectorised<'_, S> {
-            type Output = ();
-
-            #[inline(always)]
-            fn call(self) {
-                self.0.with_simd(self.1);
-            }
-        }
-
         let each: Vec<_> = g.chunks_exact(g.len() / rows).map(|row| row.as_chunks::<WIDTH>().0).collect();
         let mut out = vec![0.0; matrix.depth * rows];
-        simd.vectorize(Vectorised(Lines { matrix, first: 0, rows: each.as_chunks().0, out: &mut out }, simd));
+        of_width(simd, Lines { matrix, first: 0, rows: each.as_chunks().0, out: &mut out });
         out
     }
 
