@@ -4,7 +4,9 @@ use super::{
     ApiError, AppState, ErrorBody, List, Result,
     auth::{Admin, May, Read},
     extract::{Json, Path, Query},
+    structures::MEASURED,
 };
+use crate::delta::ModuleCosts;
 use crate::structure::{Budget, Objective, Searched, Selection, ServingCost, Structure, front};
 use axum::{
     extract::State,
@@ -12,6 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 /// Points of a front at most: each takes up to two exact choices.
@@ -41,6 +44,9 @@ pub(crate) struct FrontQuery {
     cost: ServingCost,
     /// Parameters allowed, as a search takes them; those of the search if absent.
     budget: Option<String>,
+    /// Whether microseconds are measured anew, in place of those that were kept when they were asked for first.
+    #[serde(default)]
+    measure: bool,
 }
 
 /// One choice on a Pareto front.
@@ -77,7 +83,7 @@ pub(crate) async fn create_choice(
                 let message = format!("`weight` is {weight}: give 0 or more");
                 return Err(ApiError::unservable("request_invalid", message).at("objective.weight"));
             }
-            Some(objective) => Some((objective, costs(state, objective.cost, &searched)?)),
+            Some(objective) => Some((objective, costs(state, objective.cost, &searched, false)?)),
             None => None,
         };
         let objective = objective.as_ref().map(|(objective, costs)| (*objective, costs.as_slice()));
@@ -110,7 +116,7 @@ pub(crate) async fn get_front(
         let budget = budget.map_err(|error| ApiError::from(error).at("budget"))?;
         let (_, searched, budget) = searched(state, &id, budget)?;
         let (p, sizes) = (searched.p_at(budget), searched.space.sizes());
-        let points = front(&p, sizes, &costs(state, query.cost, &searched)?, budget, MOST_POINTS)?;
+        let points = front(&p, sizes, &costs(state, query.cost, &searched, query.measure)?, budget, MOST_POINTS)?;
         let some = points.into_iter().filter(|point| point.chosen.contains(&true)); // no structure has no module
         let told = some.map(|point| FrontPoint {
             weight: point.weight,
@@ -142,8 +148,8 @@ fn searched(state: &AppState, id: &str, budget: Option<Budget>) -> Result<(Struc
     Ok((structure, searched, budget))
 }
 
-/// What serving each module of the space costs.
-fn costs(state: &AppState, cost: ServingCost, searched: &Searched) -> Result<Vec<f64>> {
+/// What serving each module of the space costs; what is measured is kept, so that the weights of a front hold for a choice.
+fn costs(state: &AppState, cost: ServingCost, searched: &Searched, anew: bool) -> Result<Vec<f64>> {
     let space = &searched.space;
     let each = space.modules().iter().zip(space.sizes()).map(|(module, size)| cost.of(&module.position, *size));
     if let Some(costs) = each.collect() {
@@ -155,7 +161,14 @@ fn costs(state: &AppState, cost: ServingCost, searched: &Searched) -> Result<Vec
             format!("microseconds are measured on the CPU, and the backbone is on {device}: ask for another cost");
         return Err(ApiError::unservable("cost_not_measured", message).at("cost"));
     }
-    // held while measuring, so that no two measurements share the processor
-    let mut known = state.module_costs.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(known.of(space)?)
+    let _alone = state.measuring.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = state.registry.module_costs()?;
+    let (source_tokens, new_tokens) = MEASURED;
+    let known = if anew { BTreeMap::new() } else { kept.clone() };
+    let mut measured = ModuleCosts::new(source_tokens, new_tokens, known);
+    let costs = measured.of(space)?;
+    if *measured.known() != kept {
+        state.registry.put_module_costs(measured.known())?;
+    }
+    Ok(costs)
 }

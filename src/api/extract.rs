@@ -51,6 +51,12 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         ApiError::malformed("json_malformed", format!("the body is not valid JSON: {error}"))
     };
     let text = std::str::from_utf8(bytes).map_err(|error| malformed(&error))?;
+    if text.trim_ascii_start().starts_with('[') {
+        // serde would take its values for the fields in their order
+        serde_json::from_str::<IgnoredAny>(text).map_err(|error| malformed(&error))?;
+        let message = "the request is not valid: it is a list, and must be an object with named fields";
+        return Err(ApiError::unservable("request_invalid", message));
+    }
     let mut reader = serde_json::Deserializer::from_str(text);
     let error = match serde_path_to_error::deserialize(&mut reader) {
         Ok(value) => return reader.end().map(|()| value).map_err(|error| malformed(&error)),

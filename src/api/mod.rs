@@ -52,9 +52,7 @@ pub use routes::{openapi, router};
 pub use structures::StructureSummary;
 pub use tasks::{Task, TaskUpload};
 
-use crate::{
-    config::Config, delta::ModuleCosts, jobs::Jobs, registry::Registry, serve::Engine, structure::MeasuredCost,
-};
+use crate::{config::Config, jobs::Jobs, registry::Registry, serve::Engine, structure::MeasuredCost};
 use error::{ApiError, Result};
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -88,8 +86,8 @@ pub struct AppState {
     readers: Arc<Semaphore>,
     /// What structures take, by their ids; measured once.
     costs: Arc<Mutex<HashMap<String, MeasuredCost>>>,
-    /// What modules of each kind and place take; measured once.
-    module_costs: Arc<Mutex<ModuleCosts>>,
+    /// Held while modules are measured, so that no two measurements share the processor.
+    measuring: Arc<Mutex<()>>,
     started: jiff::Timestamp,
 }
 
@@ -100,7 +98,6 @@ impl AppState {
         let reads = Arc::new(Semaphore::new(most_reads(&config)));
         let readers = Arc::new(Semaphore::new(available_parallelism().map_or(1, NonZeroUsize::get)));
         let (config, tokens) = (Arc::new(config), Arc::new(tokens));
-        let (source_tokens, new_tokens) = structures::MEASURED;
         Self {
             registry,
             engine,
@@ -112,7 +109,7 @@ impl AppState {
             reads,
             readers,
             costs: Arc::default(),
-            module_costs: Arc::new(Mutex::new(ModuleCosts::new(source_tokens, new_tokens))),
+            measuring: Arc::default(),
             started: jiff::Timestamp::now(),
         }
     }

@@ -40,8 +40,10 @@ Examples:
   s3delta structures front 3f2a91 --cost prefer-decoder
   s3delta structures front 3f2a91 --cost microseconds --budget 11% --json
 
-Each line is the best choice at its weight. Keep one:
-  s3delta structures choose 3f2a91 --cost prefer-decoder --weight W")]
+Each line is the best choice at its weight. Keep one, by the weight that --json gives in full:
+  s3delta structures choose 3f2a91 --cost prefer-decoder --weight W
+
+Microseconds are measured once and kept with the registry, so that weights go on meaning the same; --measure does it anew.")]
 pub(crate) struct Front {
     /// Its id, or a unique prefix.
     id: String,
@@ -51,6 +53,9 @@ pub(crate) struct Front {
     /// Parameters: a count, a ratio of the backbone, or a share of the space [default: the search's].
     #[arg(long)]
     budget: Option<Budget>,
+    /// Measure microseconds anew, in place of those that were kept.
+    #[arg(long)]
+    measure: bool,
     #[command(flatten)]
     pub(super) on: Box<On>,
     /// Print JSON.
@@ -72,7 +77,8 @@ impl Front {
         let cost = serde_json::to_value(self.cost)?;
         let cost = cost.as_str().expect("a cost is a word");
         let budget = self.budget.map(|budget| format!("&budget={}", budget.to_string().replace('%', "%25")));
-        let path = format!("/v1/structures/{}/front?cost={cost}{}", self.id, budget.unwrap_or_default());
+        let budget = budget.unwrap_or_default();
+        let path = format!("/v1/structures/{}/front?cost={cost}{budget}&measure={}", self.id, self.measure);
         let points = session.get(&path)?["data"].take();
         if self.json {
             return output::json(&points);

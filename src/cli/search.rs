@@ -77,7 +77,8 @@ struct Variant {
     /// Size of the central difference's perturbation, over the norm of its direction [default: 0.01].
     #[arg(long, value_name = "E", value_parser = super::finite)]
     epsilon: Option<f64>,
-    /// Share of the training rows for the delta weights; the structural parameters have the others [default: 0.5].
+    /// Share of the training rows for the delta weights; the structural parameters have the others, and a pass of --epochs goes over
+    /// the longer part [default: 0.5].
     #[arg(long, value_name = "PART", value_parser = super::finite)]
     delta_share: Option<f64>,
     /// Dropout rate while searching [default: 0].
@@ -95,7 +96,7 @@ struct Variant {
     /// Search modules no further whose probability falls below this part of the budget's share [default: 0, none].
     #[arg(long, value_name = "PART", value_parser = super::finite)]
     prune_below: Option<f64>,
-    /// Start from the probabilities of a task's newest search, or of a structure.
+    /// Start from the probabilities of a task's newest search, or of a structure, as far as 1e-7 from 0 and 1.
     #[arg(long, value_name = "TASK|STRUCTURE")]
     warm_start: Option<String>,
     /// Start from each module's saliency over so many batches, which no step is taken for [default: 0, none].

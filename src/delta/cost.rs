@@ -2,10 +2,9 @@
 
 use super::rows::Rows;
 use super::{Layout, Single};
-use crate::structure::{
-    DeltaModule, Kind, Origin, PositionId, Positions, Provenance, Site, Space, Structure, reads_source,
-};
+use crate::structure::{DeltaModule, Origin, PositionId, Positions, Provenance, Site, Space, Structure, reads_source};
 use burn::tensor::{Device, Tensor};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -59,13 +58,18 @@ pub fn measure(structure: &Structure, source_tokens: usize) -> crate::structure:
 pub struct ModuleCosts {
     source_tokens: usize,
     new_tokens: usize,
-    known: Vec<((Kind, Site, bool), f64)>,
+    known: BTreeMap<String, f64>,
 }
 
 impl ModuleCosts {
-    /// Nothing is measured yet.
-    pub fn new(source_tokens: usize, new_tokens: usize) -> Self {
-        Self { source_tokens, new_tokens, known: Vec::new() }
+    /// With what was measured before.
+    pub fn new(source_tokens: usize, new_tokens: usize, known: BTreeMap<String, f64>) -> Self {
+        Self { source_tokens, new_tokens, known }
+    }
+
+    /// All that was measured.
+    pub fn known(&self) -> &BTreeMap<String, f64> {
+        &self.known
     }
 
     /// Of each module of a space.
@@ -78,14 +82,19 @@ impl ModuleCosts {
     }
 
     fn one(&mut self, module: &DeltaModule, id: PositionId, positions: &Positions) -> crate::structure::Result<f64> {
-        let key = (module.kind, positions.site(id), reads_source(&module.position));
-        if let Some((_, cost)) = self.known.iter().find(|(other, _)| *other == key) {
+        let Self { source_tokens, new_tokens, .. } = *self;
+        let part = if reads_source(&module.position) { "source" } else { "target" };
+        let site = positions.site(id);
+        // the loops of another version may take longer
+        let version = env!("CARGO_PKG_VERSION");
+        let key = format!("{version}, {source_tokens} to {new_tokens} tokens, {part}: {:?} on {site:?}", module.kind);
+        if let Some(cost) = self.known.get(&key) {
             return Ok(*cost);
         }
         let alone = Structure::new(positions.shape(), vec![module.clone()], Provenance::new(Origin::Manual))?;
-        let Cost { source, token } = measure(&alone, self.source_tokens)?;
-        let cost = source + token * self.new_tokens as f64;
-        self.known.push((key, cost));
+        let Cost { source, token } = measure(&alone, source_tokens)?;
+        let cost = source + token * new_tokens as f64;
+        self.known.insert(key, cost);
         Ok(cost)
     }
 }
@@ -125,7 +134,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::structure::Shape;
+    use crate::structure::{Kind, Shape};
 
     #[test]
     fn each_part_is_measured_for_what_stands_in_it() {
@@ -152,7 +161,7 @@ mod tests {
     fn each_kind_of_place_is_measured_once() {
         let shape = Shape { gated: false, ..Shape::small() };
         let space = Space::built_in("mix", &shape).unwrap();
-        let mut costs = ModuleCosts::new(16, 4);
+        let mut costs = ModuleCosts::new(16, 4, BTreeMap::new());
         let first = costs.of(&space).unwrap();
         assert!(first.len() == space.len() && first.iter().all(|cost| *cost > 0.0));
         let kinds = costs.known.len();

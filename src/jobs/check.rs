@@ -4,7 +4,7 @@ use super::{Error, EvaluationRequest, JobRequest, Result, RetrainRequest, Search
 use crate::{
     registry::{self, PageRequest, Registry, StructureFilter, TaskRecord, check_name},
     serve::{BackboneInfo, Tokenize},
-    structure::{Baseline, Provenance, Shape, Space, Structure},
+    structure::{Baseline, Budget, Provenance, Shape, Space, Structure},
     task::Definition,
 };
 use serde::Deserialize;
@@ -51,10 +51,12 @@ fn search(request: &mut SearchRequest, known: Known<'_>) -> Result<()> {
     }
     length(&request.training(), &task)?;
     let space = request.space.space(&backbone.shape).map_err(structure("space"))?;
-    request.budget.resolve(&space, backbone.parameters).map_err(structure("budget"))?;
-    for budget in &request.more_budgets {
-        budget.resolve(&space, backbone.parameters).map_err(structure("more_budgets"))?;
-    }
+    let choosable = |budget: &Budget, param: &'static str| {
+        let budget = budget.resolve(&space, backbone.parameters).map_err(structure(param))?;
+        request.selection.unwrap_or_default().check(space.sizes(), budget).map_err(structure(param))
+    };
+    choosable(&request.budget, "budget")?;
+    request.more_budgets.iter().try_for_each(|budget| choosable(budget, "more_budgets"))?;
     if let Some(source) = &mut request.warm_start {
         // the search that the task or the structure stands for now
         let Source { structure, search } = source_of(registry, "warm_start", source, &backbone.shape, Some(&space))?;

@@ -11,7 +11,7 @@ use crate::search::search;
 use crate::structure::{Baseline, Origin, Provenance, Structure, at_budget};
 use crate::t5::{Backbone, Frozen};
 use crate::task::{Split, Task};
-use crate::train::{self, EncodedTask, delta_rows, evaluate, retrain};
+use crate::train::{self, EncodedTask, evaluate, longer_part, retrain};
 use jiff::Timestamp;
 use rand::SeedableRng;
 use std::sync::Arc;
@@ -59,8 +59,10 @@ struct Kept {
 
 impl Run<'_> {
     fn search(&self, request: &SearchRequest) -> Result<SearchResult, Failure> {
-        let seed = request.seeds[0];
-        let (record, data) = self.task(&request.task, request.task_digest.as_deref(), &request.training(), seed)?;
+        let (training, digest) = (request.training(), request.task_digest.as_deref());
+        // each seed draws rows of its own, as a search of that seed alone does
+        let rows_of = |seed: u64| self.task(&request.task, digest, &training, seed);
+        let record = self.task_record(&request.task, digest)?;
         let space = request.space.space(self.backbone.shape()).map_err(structure_failure)?;
         let budget = request.budget.resolve(&space, self.backbone.parameters).map_err(structure_failure)?;
         let warm_start = match &request.warm_start {
@@ -71,8 +73,9 @@ impl Run<'_> {
         let resumed = stage.take_snapshot();
         let mut snapshot = resumed.as_deref();
         for seed in request.seeds.iter().skip(stage.searches().len()) {
-            let rows = delta_rows(data.train.len(), request.delta_share);
-            let settings = request.settings(request.training().steps(rows), *seed, warm_start.clone());
+            let (_, data) = rows_of(*seed)?;
+            let rows = longer_part(data.train.len(), request.delta_share);
+            let settings = request.settings(training.steps(rows), *seed, warm_start.clone());
             let mut watch = Watch::new(self.control, &stage, Phase::Search, *seed, &data);
             watch.show_space(&space, budget);
             let found = search(self.backbone, &space, budget, &data, &settings, &mut watch, snapshot.take());
@@ -138,7 +141,8 @@ impl Run<'_> {
         if request.retrain {
             let started = Instant::now();
             let adapter = request.adapter_name();
-            let training = request.training();
+            let seed = request.seeds[0];
+            let (_, data) = rows_of(seed)?;
             let kept =
                 self.train(&structure, &adapter, &record, &data, &training, seed, &stage, snapshot, &[LATEST])?;
             result.adapter = Some(adapter);

@@ -75,7 +75,8 @@ pub struct SearchRequest {
     /// Size of the perturbation of the central difference: ε = this / (‖v‖ + 1e-6).
     #[serde(default = "epsilon")]
     pub epsilon: f64,
-    /// Share of the training rows that the delta weights are searched on; the structural parameters have the others.
+    /// Share of the training rows that the delta weights are searched on; the structural parameters have the others. A pass of
+    /// `epochs` goes over the longer part.
     #[serde(default = "delta_share")]
     pub delta_share: f64,
     /// Penalty λ₀ of the L0 control, which replaces ζ and the competition between modules; the method itself if absent.
@@ -85,7 +86,8 @@ pub struct SearchRequest {
     /// keeps all.
     #[serde(default)]
     pub prune_below: f64,
-    /// A task that a structure was searched on, or a structure's id, whose p the structural parameters start from.
+    /// A task that a structure was searched on, or a structure's id, whose p the structural parameters start from, as far as 1e-7
+    /// from 0 and 1, so that no module is out of reach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_start: Option<String>,
     /// When the search was accepted whose p are taken, as another one may have found the same structure; filled in when the job is
@@ -97,13 +99,13 @@ pub struct SearchRequest {
     /// start at 0 if it is 0. Excludes `warm_start`.
     #[serde(default)]
     pub saliency: usize,
-    /// One search per seed; the structure comes from their mean p.
+    /// One search per seed, which also draws `train_rows`; the structure comes from their mean p and is re-trained by the first.
     #[serde(default = "one_seed")]
     pub seeds: Vec<u64>,
     /// Steps; excludes `epochs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
-    /// Passes over the training rows; 5 if `steps` is absent too.
+    /// Passes over the training rows, of a search over the longer of their two parts; 5 if `steps` is absent too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epochs: Option<usize>,
     /// Learning rate of the delta weights.
@@ -224,12 +226,11 @@ impl SearchRequest {
             return Err(Error::invalid("saliency", message));
         }
         at_most("saliency", Some(self.saliency), MOST_SALIENCY)?;
-        match self.l0 {
-            Some(l0) if !(l0.is_finite() && l0 >= 0.0) => {
-                Err(Error::invalid("l0", format!("`l0` is {l0}: give 0 or more")))
-            }
-            _ => Ok(()),
+        if self.warm_start_search.is_some() && self.warm_start.is_none() {
+            let message = "`warm_start_search` says which search of `warm_start` is meant: give that too";
+            return Err(Error::invalid("warm_start_search", message));
         }
+        within("l0", self.l0.unwrap_or_default(), 0.0, 1e3)
     }
 }
 

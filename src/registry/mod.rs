@@ -18,6 +18,7 @@
 
 mod adapters;
 mod blobs;
+mod costs;
 mod digest;
 mod error;
 mod files;

@@ -483,6 +483,7 @@ fn who_is_through_in_time_passes_a_request_of_many_rows() {
             let mut short = ask(others, 20 + turn, makes(3));
             for _ in 0..5 {
                 thread.turn();
+                thread.load_all();
             }
             assert!(is_over(&mut short), "after {turn} turns");
         }

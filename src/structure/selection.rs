@@ -18,6 +18,45 @@ pub enum Selection {
 /// Largest table of the exact choice, in cells of one bit (1 GiB).
 const MOST_CELLS: usize = 1 << 33;
 
+impl Selection {
+    /// Whether a choice among modules of these sizes under the budget is one that [`choose`] makes, whatever their p are.
+    ///
+    /// # Errors
+    /// If the exact choice's table would be too large.
+    pub fn check(self, sizes: &[usize], budget: usize) -> Result<()> {
+        match self {
+            Self::Greedy => Ok(()),
+            Self::Exact => Table::new(sizes, budget).map(|_| ()),
+        }
+    }
+}
+
+/// What the exact choice goes through: all budgets that are multiples of `unit`, for each module.
+struct Table {
+    unit: usize,
+    /// Budgets: 0 to the whole one.
+    width: usize,
+}
+
+impl Table {
+    /// None where all modules fit together.
+    fn new(sizes: &[usize], budget: usize) -> Result<Option<Self>> {
+        if sizes.iter().sum::<usize>() <= budget {
+            return Ok(None);
+        }
+        let unit = sizes.iter().copied().fold(0, gcd).max(1);
+        let capacity = budget / unit;
+        if sizes.len().saturating_mul(capacity + 1) > MOST_CELLS {
+            return Err(Error::Budget(format!(
+                "the exact choice over {} modules and {capacity} units of {unit} parameters is too large: choose by \
+                 selection `greedy`, or give a smaller budget",
+                sizes.len()
+            )));
+        }
+        Ok(Some(Self { unit, width: capacity + 1 }))
+    }
+}
+
 /// Which modules to keep: `p` and `sizes` per module, at most `budget` parameters in all.
 ///
 /// Ties go to the earlier module; one whose p is 0, which a search pruned, is never kept. `Exact` costs
@@ -125,18 +164,7 @@ fn greedy(p: &[f64], sizes: &[usize], budget: usize) -> Vec<bool> {
 }
 
 fn exact(p: &[f64], sizes: &[usize], budget: usize) -> Result<Vec<bool>> {
-    if sizes.iter().sum::<usize>() <= budget {
-        return Ok(vec![true; p.len()]);
-    }
-    let unit = sizes.iter().copied().fold(0, gcd).max(1);
-    let capacity = budget / unit;
-    let width = capacity + 1;
-    if p.len().saturating_mul(width) > MOST_CELLS {
-        return Err(Error::Budget(format!(
-            "the exact choice over {} modules and {capacity} units of {unit} parameters is too large: use greedy",
-            p.len()
-        )));
-    }
+    let Some(Table { unit, width }) = Table::new(sizes, budget)? else { return Ok(vec![true; p.len()]) };
     let mut best = vec![0.0f64; width];
     let mut taken = vec![0u64; (p.len() * width).div_ceil(64)];
     for (index, (p, size)) in p.iter().zip(sizes).enumerate() {
@@ -151,7 +179,7 @@ fn exact(p: &[f64], sizes: &[usize], budget: usize) -> Result<Vec<bool>> {
         }
     }
     let mut chosen = vec![false; p.len()];
-    let mut room = capacity;
+    let mut room = width - 1;
     for index in (0..p.len()).rev() {
         let bit = index * width + room;
         if taken[bit / 64] >> (bit % 64) & 1 == 1 {
@@ -205,6 +233,20 @@ mod tests {
         assert!(near(average(&of), [0.2, 0.5, 0.0]));
         assert!(near(deviation(&of), [0.02f64.sqrt(), 0.0, 0.0]));
         assert!(near(deviation(&of[..1]), [0.0; 3]));
+    }
+
+    /// Sizes without a common divisor, among which the table of the exact choice would take gigabytes: told before p are known.
+    #[test]
+    fn a_choice_that_is_too_large_is_refused_at_once() {
+        let sizes: Vec<usize> = (0..200).map(|at| 1_000_000 + at).collect();
+        let check =
+            |selection: Selection, budget: usize| selection.check(&sizes, budget).map_err(|error| error.to_string());
+        assert_eq!(check(Selection::Exact, 2_000_000), Ok(()));
+        assert_eq!(check(Selection::Exact, 300_000_000), Ok(()), "all fit together");
+        assert_eq!(check(Selection::Greedy, 150_000_000), Ok(()));
+        let told = check(Selection::Exact, 150_000_000).unwrap_err();
+        assert!(told.contains("selection `greedy`"), "{told}");
+        assert!(choose(Selection::Exact, &[0.5; 200], &sizes, 150_000_000).is_err());
     }
 
     proptest! {

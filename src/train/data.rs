@@ -78,8 +78,14 @@ impl EncodedTask {
     }
 }
 
-/// Rows of D_δ; see [`EncodedTask::parts`].
-pub(crate) fn delta_rows(rows: usize, delta_share: f64) -> usize {
+/// Rows of the longer of the two parts, so that a pass over so many sees all of either; see [`EncodedTask::parts`].
+pub(crate) fn longer_part(rows: usize, delta_share: f64) -> usize {
+    let delta = delta_rows(rows, delta_share);
+    delta.max(rows - delta)
+}
+
+/// Rows of D_δ.
+fn delta_rows(rows: usize, delta_share: f64) -> usize {
     let part = (rows as f64 * delta_share).ceil() as usize;
     part.min(rows.saturating_sub(1)).max(rows.min(1))
 }
@@ -315,5 +321,7 @@ mod tests {
         assert_ne!(data.parts(6, 0.5).0, delta);
         let rows = [(91, 0.8), (2, 0.99), (2, 0.01), (1, 0.5), (0, 0.5)].map(|(rows, share)| delta_rows(rows, share));
         assert_eq!(rows, [73, 1, 1, 1, 0]);
+        let longer = [(91, 0.8), (91, 0.1), (91, 0.5), (0, 0.5)].map(|(rows, share)| longer_part(rows, share));
+        assert_eq!(longer, [73, 81, 46, 0]);
     }
 }

@@ -11,7 +11,7 @@ mod pass;
 mod side_by_side;
 
 pub use checkpoint::Checkpoint;
-pub(crate) use data::delta_rows;
+pub(crate) use data::longer_part;
 pub use data::{Batch, EncodedTask, Example, Order};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};

@@ -84,6 +84,23 @@ fn results_are_never_written_over() {
         fails(home.path(), &arguments, 1, error);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), kept, "{text}");
     }
+    let other = std::fs::File::open(&path).unwrap();
+    other.lock().unwrap();
+    fails(home.path(), &arguments, 1, "another bench keeps its runs in");
+}
+
+/// The runs beside one that fails are made and kept.
+#[test]
+fn a_run_that_fails_stops_no_other() {
+    let home = tempfile::tempdir().unwrap();
+    let (path, backbone) = (home.path().join("results.jsonl"), fixture("tiny-v1.1"));
+    let words = "bench variants --tasks builtin-topic --shares 11% --seeds 1 --train-rows 16 --dev-rows 8 --test-rows 8 --parallel 1 \
+                 --search-epochs 9 --retrain-epochs 1 --batch-size 4 --max-source-tokens 16 --rate 1e30 --variants first,random";
+    let mut arguments: Vec<&str> = words.split_whitespace().collect();
+    arguments.extend(["--backbone", &backbone, "--results", path.to_str().unwrap()]);
+    fails(home.path(), &arguments, 1, "1 of 2 runs failed, the others are kept; builtin-topic first seed 0: ");
+    let kept = std::fs::read_to_string(&path).unwrap();
+    assert!(kept.lines().count() == 1 && kept.contains(r#""variant":"random""#), "{kept}");
 }
 
 #[cfg(unix)]
@@ -290,6 +307,7 @@ fn variants_of_the_search_are_compared() {
     fails(home.path(), &bench(&["--shares", "5%,5%"]), 1, "--shares has an entry twice");
     fails(home.path(), &bench(&["--retrain-rate", "0"]), 2, "a number above 0");
     fails(home.path(), &bench(&["--rate", "nan"]), 2, "a number above 0");
+    fails(home.path(), &bench(&["--max-source-tokens", "0"]), 2, "--max-source-tokens");
 }
 
 #[test]

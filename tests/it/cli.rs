@@ -304,6 +304,17 @@ fn a_search_gives_structures_at_several_budgets() {
     let shown = run(home.path(), &["structures", "front", id, "--cost", "microseconds"]);
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.starts_with("WEIGHT") || shown.starts_with("weight"), "{shown}");
+    // each process reads what the first measured
+    let front = format!("structures front {id} --cost microseconds --json");
+    let points = json(&front);
+    assert_eq!(json(&front), points);
+    for point in points.as_array().unwrap() {
+        let weight = &point["weight"];
+        let kept = json(&format!("structures choose {id} --cost microseconds --weight {weight}"));
+        assert_eq!(kept["modules"].as_array().unwrap().len() as u64, point["modules"].as_u64().unwrap(), "{point}");
+    }
+    let anew = json(&format!("{front} --measure"));
+    assert_eq!(json(&front), anew, "in place of what was kept");
 
     let fails =
         |arguments: &str, status, what| fails(home.path(), &arguments.split(' ').collect::<Vec<_>>(), status, what);
@@ -318,6 +329,18 @@ fn a_search_gives_structures_at_several_budgets() {
     fails("search --task builtin-topic --budget 5% --space lora --warm-start 0000", 1, "0000");
     fails("search --task builtin-topic --budget 5% --warm-start nix", 1, "nix");
     fails("search --task builtin-topic --budget 5% --saliency 2 --warm-start nix", 2, "--warm-start");
+    // a seed of several is that seed alone, rows and all
+    let p = |structure: &Value| -> Vec<Value> {
+        let structure = json(&format!("structures show {}", structure.as_str().unwrap()));
+        let own =
+            structure["provenance"].as_array().unwrap().iter().filter(|one| one["seeds"] == serde_json::json!([1]));
+        own.map(|one| one["probabilities"].clone()).collect()
+    };
+    let plain = format!("search --task builtin-topic --budget 5.447% {small}");
+    let both = json(&format!("{plain} --seeds 2"));
+    let second = p(&both["result"]["structures"][1]);
+    let alone = p(&json(&format!("{plain} --seed 1"))["result"]["structure"]);
+    assert!(second.len() == 1 && !alone.is_empty() && alone.iter().all(|told| *told == second[0]));
 }
 
 #[cfg(unix)]

@@ -1622,7 +1622,8 @@ export interface components {
             budget: components["schemas"]["Budget"];
             /**
              * Format: double
-             * @description Share of the training rows that the delta weights are searched on; the structural parameters have the others.
+             * @description Share of the training rows that the delta weights are searched on; the structural parameters have the others. A pass of
+             *     `epochs` goes over the longer part.
              */
             delta_share?: number;
             /** @description Gates of the dev score by which the best structural parameters are kept. */
@@ -1633,7 +1634,7 @@ export interface components {
              */
             dropout?: number | null;
             dropout_masks?: components["schemas"]["Masks"] | null;
-            /** @description Passes over the training rows; 5 if `steps` is absent too. */
+            /** @description Passes over the training rows, of a search over the longer of their two parts; 5 if `steps` is absent too. */
             epochs?: number | null;
             /**
              * Format: double
@@ -1676,7 +1677,7 @@ export interface components {
              *     start at 0 if it is 0. Excludes `warm_start`.
              */
             saliency?: number;
-            /** @description One search per seed; the structure comes from their mean p. */
+            /** @description One search per seed, which also draws `train_rows`; the structure comes from their mean p and is re-trained by the first. */
             seeds?: number[];
             selection?: components["schemas"]["Selection"] | null;
             /** @description `mix`, `lora`, `full`, or a space of one's own. */
@@ -1699,7 +1700,10 @@ export interface components {
             tau?: number;
             /** @description Training rows to use; all if absent. */
             train_rows?: number | null;
-            /** @description A task that a structure was searched on, or a structure's id, whose p the structural parameters start from. */
+            /**
+             * @description A task that a structure was searched on, or a structure's id, whose p the structural parameters start from, as far as 1e-7
+             *     from 0 and 1, so that no module is out of reach.
+             */
             warm_start?: string | null;
             /**
              * Format: date-time
@@ -3001,6 +3005,8 @@ export interface operations {
                 budget?: string;
                 /** @description What serving costs. */
                 cost: components["schemas"]["ServingCost"];
+                /** @description Whether microseconds are measured anew, in place of those that were kept when they were asked for first. */
+                measure?: boolean;
             };
             header?: never;
             path: {

@@ -235,14 +235,14 @@ mod tests {
         Results::open(Some(&path)).unwrap().push(first.clone()).unwrap();
         let whole = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{whole}{{\"bench\": \"back")).unwrap();
-        let mut results = Results::open(Some(&path)).unwrap();
-        results.push(second.clone()).unwrap();
+        Results::open(Some(&path)).unwrap().push(second.clone()).unwrap();
         let results = Results::open(Some(&path)).unwrap();
         assert_eq!((results.get(&first.setup), results.get(&second.setup)), (Some(&first), Some(&second)));
         assert!(std::fs::read_to_string(&path).unwrap().starts_with(&whole));
         let mut other = first.setup.clone();
         other.rate = 2e-3;
         assert_eq!(results.get(&other), None, "another setting is another run");
+        drop(results);
         std::fs::write(&path, "{\"bench\": \"backbone\"}\n").unwrap();
         let error = format!("{:#}", Results::<Adaption>::open(Some(&path)).err().unwrap());
         assert!(error.contains("line 1") && error.contains("missing field"), "{error}");

@@ -60,7 +60,7 @@ pub(super) type Outcome<R> = <<R as Runnable>::Setup as Setup>::Outcome;
 /// again later is computed alike.
 ///
 /// # Errors
-/// If a run fails, or `stop` says so; what has ended is kept.
+/// If runs fail, after all others; if a line cannot be kept, or `stop` says so, at once. What has ended is kept.
 pub(super) fn make_all<R: Runnable>(
     runs: &[R],
     parallel: usize,
@@ -71,11 +71,11 @@ pub(super) fn make_all<R: Runnable>(
         runs,
         stop,
         next: AtomicUsize::new(0),
-        failed: AtomicBool::new(false),
+        lost: AtomicBool::new(false),
         shares: Mutex::new(vec![0.0; runs.len()]),
         begin: Instant::now(),
     };
-    let (mut made, mut stopped) = (0, false);
+    let (mut made, mut stopped, mut failed) = (0, false, Vec::new());
     let mut keep = |run: &R, outcome: train::Result<Outcome<R>>| -> Result<()> {
         match outcome {
             Ok(outcome) => {
@@ -93,14 +93,19 @@ pub(super) fn make_all<R: Runnable>(
                 stopped = true;
                 Ok(())
             }
-            Err(error) => Err(error).with_context(|| run.setup().label()),
+            Err(error) => {
+                let told = format!("{}: {error}", run.setup().label());
+                eprintln!("{told}");
+                failed.push(told);
+                Ok(())
+            }
         }
     };
     let mut result = Ok(());
     let mut note = |(run, outcome): (usize, train::Result<Outcome<R>>)| {
         let kept = keep(&runs[run], outcome);
         if kept.is_err() {
-            board.failed.store(true, Ordering::Relaxed);
+            board.lost.store(true, Ordering::Relaxed);
         }
         if result.is_ok() {
             result = kept;
@@ -131,6 +136,9 @@ pub(super) fn make_all<R: Runnable>(
         });
     }
     result?;
+    if let (Some(first), false) = (failed.first(), stopped) {
+        bail!("{} of {} runs failed, the others are kept; {first}", failed.len(), runs.len());
+    }
     if stopped || made < runs.len() {
         bail!("stopped after {made} of {} runs; with --results FILE, the same command goes on from there", runs.len());
     }
@@ -142,7 +150,8 @@ struct Board<'a, R> {
     runs: &'a [R],
     stop: &'a (dyn Fn() -> bool + Sync),
     next: AtomicUsize,
-    failed: AtomicBool,
+    /// Whether a line could not be kept.
+    lost: AtomicBool,
     /// Of each run, how much is done.
     shares: Mutex<Vec<f64>>,
     begin: Instant,
@@ -150,7 +159,7 @@ struct Board<'a, R> {
 
 impl<R: Runnable> Board<'_, R> {
     fn ends(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) || (self.stop)()
+        self.lost.load(Ordering::Relaxed) || (self.stop)()
     }
 
     /// Makes the next run; `None` if there is none, or no more are wanted.

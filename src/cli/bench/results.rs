@@ -1,10 +1,10 @@
 //! What runs gave: a file with one line a run.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -50,15 +50,20 @@ fn is_begun(text: &str) -> bool {
 }
 
 impl<S: Setup> Results<S> {
-    /// Reads a file, or begins it; without one, lines are only remembered. Lines of other benches are left alone.
+    /// Reads a file, or begins it; without one, lines are only remembered. Lines of other benches are left alone. No other process
+    /// opens the file until this is dropped.
     pub(super) fn open(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Ok(Self { lines: Vec::new(), file: None }) };
-        let open = || -> std::io::Result<(File, String)> {
-            let file = File::options().append(true).create(true).open(path)?;
-            Ok((file, std::fs::read_to_string(path)?))
-        };
         let failed = || format!("cannot read or write the results `{}`", path.display());
-        let (mut file, mut text) = open().with_context(failed)?;
+        let mut file = File::options().append(true).create(true).open(path).with_context(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                bail!("another bench keeps its runs in `{}`: wait for it, or name another file", path.display())
+            }
+            Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
+        }
+        let mut text = std::fs::read_to_string(path).with_context(failed)?;
         let whole = text.rfind('\n').map_or(0, |at| at + 1);
         let last = &text[whole..];
         let unended = !last.is_empty();

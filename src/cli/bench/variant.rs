@@ -8,7 +8,7 @@ use crate::search::{self, Masks, Order, search};
 use crate::structure::{Baseline, Budget, Origin, Provenance, Selection, Space, Structure, at_budget};
 use crate::t5::{Backbone, Frozen};
 use crate::task::{Metric, Split, Task};
-use crate::train::{self, EncodedTask, Flow, Observer, Report, delta_rows, evaluate, retrain};
+use crate::train::{self, EncodedTask, Flow, Observer, Report, evaluate, longer_part, retrain};
 use jiff::Timestamp;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -81,7 +81,7 @@ pub(super) struct Trial {
     pub(super) metric: Metric,
     pub(super) space: String,
     pub(super) variant: Variant,
-    /// What the variant makes of a search's defaults, as Rust shows it: another version's runs are others.
+    /// What the variant makes of a search's defaults, as Rust shows it: runs of a version that knows other settings are others.
     pub(super) settings: String,
     /// Shares of the space, as they were written; the search is under the first of them.
     pub(super) shares: Vec<String>,
@@ -196,7 +196,7 @@ impl Runnable for Run<'_> {
         let steps = |epochs: usize, rows: usize| epochs * rows.div_ceil(setup.batch_size.clamp(1, rows.max(1)));
         let plain = search::Settings::default();
         let plain = search::Settings {
-            steps: steps(setup.search_epochs, delta_rows(data.train.len(), plain.delta_share)),
+            steps: steps(setup.search_epochs, longer_part(data.train.len(), plain.delta_share)),
             batch_size: setup.batch_size,
             learning_rate: setup.rate,
             structural_learning_rate: setup.structural_rate,

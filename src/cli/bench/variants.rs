@@ -74,8 +74,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "5")]
     evaluations: NonZeroUsize,
     /// Tokens of a source text; longer ones are cut.
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    max_source_tokens: usize,
+    #[arg(long, value_name = "N", default_value = "128")]
+    max_source_tokens: NonZeroUsize,
     /// Put rows of like length into a batch, in searches and trainings.
     #[arg(long)]
     group_by_length: bool,
@@ -115,7 +115,10 @@ impl Args {
         let backbone = Backbone::resolve(&config.backbone, &device)?;
         let space = Space::built_in(&self.space, backbone.shape())?;
         for share in &self.shares {
-            share.resolve(&space, backbone.parameters)?;
+            let budget = share.resolve(&space, backbone.parameters)?;
+            for variant in &self.variants {
+                variant.settings(Settings::default()).selection.check(space.sizes(), budget)?;
+            }
         }
         let parallel = runs_side_by_side(self.parallel, &device, true)?;
         let full = self.variants.contains(&Variant::FullFineTuning);
@@ -167,7 +170,7 @@ impl Args {
                     train_rows: rows(Split::Train, self.train_rows),
                     dev_rows: rows(Split::Dev, self.dev_rows),
                     test_rows: rows(Split::Test, self.test_rows),
-                    max_source_tokens: self.max_source_tokens,
+                    max_source_tokens: self.max_source_tokens.get(),
                     search_epochs: self.search_epochs.get(),
                     retrain_epochs: self.retrain_epochs.get(),
                     batch_size: self.batch_size.get(),

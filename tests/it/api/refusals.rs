@@ -97,8 +97,15 @@ async fn bodies_that_cannot_be_read() {
     assert_eq!(check(&bench, wrong, 422, "request_invalid", "a share of the space (5.447%)").await, "budget");
     let wrong = post("/v1/searches", json!({"task": "sst2", "budget": "5%", "warm_start": ""}));
     assert_eq!(check(&bench, wrong, 422, "request_invalid", "is empty: name a task").await, "warm_start");
-    let wrong = post("/v1/searches", json!([]));
-    assert_eq!(check(&bench, wrong, 422, "request_invalid", "expected").await, Value::Null);
+    for list in [json!([]), json!(["sst2", null, null, "mix", "5%"])] {
+        let wrong = post("/v1/searches", list);
+        assert_eq!(check(&bench, wrong, 422, "request_invalid", "with named fields").await, Value::Null);
+    }
+    let wrong =
+        post("/v1/searches", json!({"task": "sst2", "budget": "5%", "warm_start_search": "2026-11-27T00:00:00Z"}));
+    assert_eq!(check(&bench, wrong, 422, "request_invalid", "give that too").await, "warm_start_search");
+    let wrong = post("/v1/searches", json!({"task": "sst2", "budget": "5%", "l0": 1e300}));
+    assert_eq!(check(&bench, wrong, 422, "request_invalid", "from 0 to 1000").await, "l0");
     let row = |row: Value| {
         let mut upload = super::bench::task();
         upload["rows"]["dev"][1] = row;
