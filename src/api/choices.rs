@@ -14,7 +14,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 /// Points of a front at most: each takes up to two exact choices.
@@ -44,9 +43,6 @@ pub(crate) struct FrontQuery {
     cost: ServingCost,
     /// Parameters allowed, as a search takes them; those of the search if absent.
     budget: Option<String>,
-    /// Whether microseconds are measured anew, in place of those that were kept when they were asked for first.
-    #[serde(default)]
-    measure: bool,
 }
 
 /// One choice on a Pareto front.
@@ -83,7 +79,7 @@ pub(crate) async fn create_choice(
                 let message = format!("`weight` is {weight}: give 0 or more");
                 return Err(ApiError::unservable("request_invalid", message).at("objective.weight"));
             }
-            Some(objective) => Some((objective, costs(state, objective.cost, &searched, false)?)),
+            Some(objective) => Some((objective, costs(state, objective.cost, &searched)?)),
             None => None,
         };
         let objective = objective.as_ref().map(|(objective, costs)| (*objective, costs.as_slice()));
@@ -116,7 +112,7 @@ pub(crate) async fn get_front(
         let budget = budget.map_err(|error| ApiError::from(error).at("budget"))?;
         let (_, searched, budget) = searched(state, &id, budget)?;
         let (p, sizes) = (searched.p_at(budget), searched.space.sizes());
-        let points = front(&p, sizes, &costs(state, query.cost, &searched, query.measure)?, budget, MOST_POINTS)?;
+        let points = front(&p, sizes, &costs(state, query.cost, &searched)?, budget, MOST_POINTS)?;
         let some = points.into_iter().filter(|point| point.chosen.contains(&true)); // no structure has no module
         let told = some.map(|point| FrontPoint {
             weight: point.weight,
@@ -149,7 +145,7 @@ fn searched(state: &AppState, id: &str, budget: Option<Budget>) -> Result<(Struc
 }
 
 /// What serving each module of the space costs; what is measured is kept, so that the weights of a front hold for a choice.
-fn costs(state: &AppState, cost: ServingCost, searched: &Searched, anew: bool) -> Result<Vec<f64>> {
+fn costs(state: &AppState, cost: ServingCost, searched: &Searched) -> Result<Vec<f64>> {
     let space = &searched.space;
     let each = space.modules().iter().zip(space.sizes()).map(|(module, size)| cost.of(&module.position, *size));
     if let Some(costs) = each.collect() {
@@ -164,8 +160,7 @@ fn costs(state: &AppState, cost: ServingCost, searched: &Searched, anew: bool) -
     let _alone = state.measuring.lock().unwrap_or_else(PoisonError::into_inner);
     let kept = state.registry.module_costs()?;
     let (source_tokens, new_tokens) = MEASURED;
-    let known = if anew { BTreeMap::new() } else { kept.clone() };
-    let mut measured = ModuleCosts::new(source_tokens, new_tokens, known);
+    let mut measured = ModuleCosts::new(source_tokens, new_tokens, kept.clone());
     let costs = measured.of(space)?;
     if *measured.known() != kept {
         state.registry.put_module_costs(measured.known())?;

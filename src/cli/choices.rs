@@ -43,7 +43,7 @@ Examples:
 Each line is the best choice at its weight. Keep one, by the weight that --json gives in full:
   s3delta structures choose 3f2a91 --cost prefer-decoder --weight W
 
-Microseconds are measured once and kept with the registry, so that weights go on meaning the same; --measure does it anew.")]
+Microseconds are measured when they are asked for first, and kept with the registry, so that weights go on meaning the same.")]
 pub(crate) struct Front {
     /// Its id, or a unique prefix.
     id: String,
@@ -53,9 +53,6 @@ pub(crate) struct Front {
     /// Parameters: a count, a ratio of the backbone, or a share of the space [default: the search's].
     #[arg(long)]
     budget: Option<Budget>,
-    /// Measure microseconds anew, in place of those that were kept.
-    #[arg(long)]
-    measure: bool,
     #[command(flatten)]
     pub(super) on: Box<On>,
     /// Print JSON.
@@ -78,7 +75,7 @@ impl Front {
         let cost = cost.as_str().expect("a cost is a word");
         let budget = self.budget.map(|budget| format!("&budget={}", budget.to_string().replace('%', "%25")));
         let budget = budget.unwrap_or_default();
-        let path = format!("/v1/structures/{}/front?cost={cost}{budget}&measure={}", self.id, self.measure);
+        let path = format!("/v1/structures/{}/front?cost={cost}{budget}", self.id);
         let points = session.get(&path)?["data"].take();
         if self.json {
             return output::json(&points);

@@ -60,9 +60,17 @@ struct Kept {
 impl Run<'_> {
     fn search(&self, request: &SearchRequest) -> Result<SearchResult, Failure> {
         let (training, digest) = (request.training(), request.task_digest.as_deref());
+        let first = request.seeds[0];
+        let (record, mut data) = self.task(&request.task, digest, &training, first)?;
+        let mut drawn = first;
         // each seed draws rows of its own, as a search of that seed alone does
-        let rows_of = |seed: u64| self.task(&request.task, digest, &training, seed);
-        let record = self.task_record(&request.task, digest)?;
+        let mut draw = |data: &mut EncodedTask, seed: u64| -> Result<(), Failure> {
+            if training.train_rows.is_some() && drawn != seed {
+                (_, *data) = self.task(&request.task, digest, &training, seed)?;
+                drawn = seed;
+            }
+            Ok(())
+        };
         let space = request.space.space(self.backbone.shape()).map_err(structure_failure)?;
         let budget = request.budget.resolve(&space, self.backbone.parameters).map_err(structure_failure)?;
         let warm_start = match &request.warm_start {
@@ -73,7 +81,7 @@ impl Run<'_> {
         let resumed = stage.take_snapshot();
         let mut snapshot = resumed.as_deref();
         for seed in request.seeds.iter().skip(stage.searches().len()) {
-            let (_, data) = rows_of(*seed)?;
+            draw(&mut data, *seed)?;
             let rows = longer_part(data.train.len(), request.delta_share);
             let settings = request.settings(training.steps(rows), *seed, warm_start.clone());
             let mut watch = Watch::new(self.control, &stage, Phase::Search, *seed, &data);
@@ -141,10 +149,9 @@ impl Run<'_> {
         if request.retrain {
             let started = Instant::now();
             let adapter = request.adapter_name();
-            let seed = request.seeds[0];
-            let (_, data) = rows_of(seed)?;
+            draw(&mut data, first)?;
             let kept =
-                self.train(&structure, &adapter, &record, &data, &training, seed, &stage, snapshot, &[LATEST])?;
+                self.train(&structure, &adapter, &record, &data, &training, first, &stage, snapshot, &[LATEST])?;
             result.adapter = Some(adapter);
             result.generation = Some(kept.generation.to_string());
             result.score = Some(kept.score);

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// Least time between two checkpoints.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 
+/// Of checkpoints: raise it where a run that goes on from an older one would be neither that version's nor this one's.
+const FORMAT: u32 = 1;
+
 /// What a job keeps beside the snapshot of its present run.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Stage {
@@ -28,8 +31,12 @@ impl Stage {
     /// The stage of the job's last checkpoint, or of its beginning.
     pub(super) fn load(control: &Control) -> Result<Self, Failure> {
         let Some(bytes) = control.resume_checkpoint()? else { return Ok(Self::default()) };
-        Self::from_bytes(&bytes)
-            .ok_or_else(|| Failure::new("checkpoint_invalid", "the checkpoint cannot be read: submit the job again"))
+        Self::from_bytes(&bytes).ok_or_else(|| {
+            Failure::new(
+                "checkpoint_invalid",
+                "the checkpoint is another version's, or cannot be read: submit the job again",
+            )
+        })
     }
 
     /// Keeps the logits of a search that is done, −∞ where it pruned.
@@ -48,9 +55,9 @@ impl Stage {
         self.snapshot.take()
     }
 
-    /// `header length, u32 little-endian | header JSON | snapshot`.
+    /// `header length, u32 little-endian | JSON of the format and this | snapshot`.
     fn to_bytes(&self, snapshot: &[u8]) -> Vec<u8> {
-        let header = serde_json::to_vec(self).expect("plain data serialises");
+        let header = serde_json::to_vec(&(FORMAT, self)).expect("plain data serialises");
         let mut bytes = (header.len() as u32).to_le_bytes().to_vec();
         bytes.extend(header);
         bytes.extend(snapshot);
@@ -60,9 +67,8 @@ impl Stage {
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (length, rest) = bytes.split_first_chunk::<4>()?;
         let (header, snapshot) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        let mut stage: Self = serde_json::from_slice(header).ok()?;
-        stage.snapshot = Some(snapshot.to_vec());
-        Some(stage)
+        let (format, stage): (u32, Self) = serde_json::from_slice(header).ok()?;
+        (format == FORMAT).then(|| Self { snapshot: Some(snapshot.to_vec()), ..stage })
     }
 }
 
@@ -73,7 +79,8 @@ pub(super) struct Watch<'a> {
     progress: Progress,
     started: Instant,
     first_step: Option<usize>,
-    kept: Instant,
+    /// When the last checkpoint was kept; none if it lacks what runs before this one gave.
+    kept: Option<Instant>,
 }
 
 impl<'a> Watch<'a> {
@@ -81,7 +88,8 @@ impl<'a> Watch<'a> {
         let metric = Some(data.task.definition.metric.as_str().to_string());
         let progress = Progress { phase, seed, metric, ..Progress::default() };
         let now = Instant::now();
-        Self { control, stage, progress, started: now, first_step: None, kept: now }
+        let kept = (stage.logits.is_empty() && stage.trained.is_empty()).then_some(now);
+        Self { control, stage, progress, started: now, first_step: None, kept }
     }
 
     /// Says which modules the probabilities will be of.
@@ -124,8 +132,8 @@ impl Observer for Watch<'_> {
         };
         self.control.progress(self.progress.clone());
         let stop = self.control.should_stop().is_some();
-        if stop || self.kept.elapsed() > CHECKPOINT_EVERY {
-            self.kept = Instant::now();
+        if stop || self.kept.is_none_or(|kept| kept.elapsed() > CHECKPOINT_EVERY) {
+            self.kept = Some(Instant::now());
             // a checkpoint that cannot be kept costs time after a crash, not the run
             if let Err(error) = self.control.checkpoint(&self.stage.to_bytes(&snapshot())) {
                 tracing::warn!(%error, "a checkpoint was not kept: {error}");
@@ -151,5 +159,11 @@ mod tests {
         assert_eq!(read.take_snapshot().as_deref(), Some(&b"snapshot"[..]));
         assert_eq!((read.searches(), read.metric), (vec![vec![0.25, f64::NEG_INFINITY]], "f1".into()));
         assert!(Stage::from_bytes(b"\xff\0\0\0{}").is_none());
+        for (header, whole) in [(format!("[{FORMAT},"), true), ("[0,".into(), false), ("".into(), false)] {
+            let plain = serde_json::to_string(&Stage::default()).unwrap();
+            let header = if header.is_empty() { plain } else { format!("{header}{plain}]") };
+            let bytes = [&(header.len() as u32).to_le_bytes()[..], header.as_bytes()].concat();
+            assert_eq!(Stage::from_bytes(&bytes).is_some(), whole, "{header}: of another version");
+        }
     }
 }

@@ -87,6 +87,8 @@ fn results_are_never_written_over() {
     let other = std::fs::File::open(&path).unwrap();
     other.lock().unwrap();
     fails(home.path(), &arguments, 1, "another bench keeps its runs in");
+    let folder = [&arguments[..arguments.len() - 1], &[home.path().to_str().unwrap()]].concat();
+    fails(home.path(), &folder, 1, "no plain file");
 }
 
 /// The runs beside one that fails are made and kept.
@@ -98,7 +100,16 @@ fn a_run_that_fails_stops_no_other() {
                  --search-epochs 9 --retrain-epochs 1 --batch-size 4 --max-source-tokens 16 --rate 1e30 --variants first,random";
     let mut arguments: Vec<&str> = words.split_whitespace().collect();
     arguments.extend(["--backbone", &backbone, "--results", path.to_str().unwrap()]);
-    fails(home.path(), &arguments, 1, "1 of 2 runs failed, the others are kept; builtin-topic first seed 0: ");
+    arguments.push("--json");
+    for again in [false, true] {
+        let output = run(home.path(), &arguments);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        let counts = if again { "1 of 1 runs failed, 0 made" } else { "1 of 2 runs failed, 1 made" };
+        assert!(told.contains(&format!("error: {counts}; builtin-topic first seed 0: ")), "{told}");
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(found["runs"].as_array().unwrap().len(), 1, "what is made is told");
+    }
     let kept = std::fs::read_to_string(&path).unwrap();
     assert!(kept.lines().count() == 1 && kept.contains(r#""variant":"random""#), "{kept}");
 }

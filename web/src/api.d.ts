@@ -3005,8 +3005,6 @@ export interface operations {
                 budget?: string;
                 /** @description What serving costs. */
                 cost: components["schemas"]["ServingCost"];
-                /** @description Whether microseconds are measured anew, in place of those that were kept when they were asked for first. */
-                measure?: boolean;
             };
             header?: never;
             path: {

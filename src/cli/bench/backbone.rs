@@ -109,17 +109,21 @@ impl Args {
         let missing: Vec<Run> = plan.into_iter().filter(|run| results.get(&run.setup).is_none()).collect();
         eprintln!("{} runs, {} of them in the results already", all.len(), all.len() - missing.len());
         let stop = interrupt::noted();
-        make_all(&missing, parallel, &mut results, &stop)?;
+        let ended = make_all(&missing, parallel, &mut results, &stop);
         let lines: Vec<&Line<Adaption>> = all.iter().filter_map(|setup| results.get(setup)).collect();
+        if lines.is_empty() {
+            return ended;
+        }
         let summary = summarise(&lines);
         if self.json {
             let name = &backbone.name;
-            return output::json(
+            output::json(
                 &json!({"backbone": name, "backbone_digest": backbone.digest, "summary": summary, "runs": lines}),
-            );
+            )?;
+        } else {
+            output::table(&Summary::HEADERS, &summary.iter().map(Summary::cells).collect::<Vec<_>>());
         }
-        output::table(&Summary::HEADERS, &summary.iter().map(Summary::cells).collect::<Vec<_>>());
-        Ok(())
+        ended
     }
 
     /// Every run, seed after seed, so that what is stopped early has all tasks and methods first.

@@ -75,7 +75,7 @@ pub(super) fn make_all<R: Runnable>(
         shares: Mutex::new(vec![0.0; runs.len()]),
         begin: Instant::now(),
     };
-    let (mut made, mut stopped, mut failed) = (0, false, Vec::new());
+    let (mut made, mut failed) = (0, Vec::new());
     let mut keep = |run: &R, outcome: train::Result<Outcome<R>>| -> Result<()> {
         match outcome {
             Ok(outcome) => {
@@ -89,10 +89,7 @@ pub(super) fn make_all<R: Runnable>(
                 );
                 results.push(Line { setup: run.setup().clone(), outcome })
             }
-            Err(train::Error::Stopped(_)) => {
-                stopped = true;
-                Ok(())
-            }
+            Err(train::Error::Stopped(_)) => Ok(()),
             Err(error) => {
                 let told = format!("{}: {error}", run.setup().label());
                 eprintln!("{told}");
@@ -136,10 +133,10 @@ pub(super) fn make_all<R: Runnable>(
         });
     }
     result?;
-    if let (Some(first), false) = (failed.first(), stopped) {
-        bail!("{} of {} runs failed, the others are kept; {first}", failed.len(), runs.len());
+    if let Some(first) = failed.first() {
+        bail!("{} of {} runs failed, {made} made; {first}", failed.len(), runs.len());
     }
-    if stopped || made < runs.len() {
+    if made < runs.len() {
         bail!("stopped after {made} of {} runs; with --results FILE, the same command goes on from there", runs.len());
     }
     Ok(())

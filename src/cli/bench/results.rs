@@ -55,6 +55,9 @@ impl<S: Setup> Results<S> {
     pub(super) fn open(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Ok(Self { lines: Vec::new(), file: None }) };
         let failed = || format!("cannot read or write the results `{}`", path.display());
+        if path.metadata().is_ok_and(|found| !found.is_file()) {
+            bail!("{}: it is no plain file", failed());
+        }
         let mut file = File::options().append(true).create(true).open(path).with_context(failed)?;
         match file.try_lock() {
             Ok(()) => {}
